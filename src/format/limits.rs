@@ -14,3 +14,17 @@ pub const REPOSITORY_FILE_MAX: u64 = 4096;
 pub const LISTED_MAX: usize = 1 << 20;
 /// The longest file name that is looked at in a listing, in bytes; longer ones are foreign.
 pub const LISTED_NAME_MAX: usize = 255;
+/// The longest path of an entry, in bytes.
+pub const PATH_MAX: usize = 65_535;
+/// The longest component of a path, in bytes.
+pub const COMPONENT_MAX: usize = 1_024;
+/// The most bytes of extended attributes that one entry keeps.
+pub const XATTRS_MAX: usize = 1 << 20;
+/// The most entries of one segment.
+pub const SEGMENT_ENTRIES_MAX: usize = 65_536;
+/// The most chunks, and the most extents, of one part of a file.
+pub const PART_MAX: usize = 16_384;
+/// The most snapshots that a snapshot names as those it follows.
+pub const FOLLOWS_MAX: usize = 64;
+/// The most packs that a snapshot names as worth rewriting.
+pub const SPARSE_PACKS_MAX: usize = 256;

@@ -1,8 +1,11 @@
-//! What the bytes mean. Each file here is one page of `spec/`.
+//! What the bytes mean. Each file here is one page of `spec/`, or a part of one.
 //!
 //! Pure: nothing in this layer opens a file, reads a clock, draws a random number or waits. Whatever
 //! comes from outside is judged here, with the limits of [`limits`], before anything is allocated for it.
 
+pub mod encoding;
 pub mod id;
 pub mod limits;
+pub mod manifest;
 pub mod name;
+pub mod path;
