@@ -1,0 +1,3 @@
+//! What nfz does: a file a verb. Plans are pure; executing them does the I/O.
+
+pub mod event;
