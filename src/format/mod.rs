@@ -3,9 +3,15 @@
 //! Pure: nothing in this layer opens a file, reads a clock, draws a random number or waits. Whatever
 //! comes from outside is judged here, with the limits of [`limits`], before anything is allocated for it.
 
+pub mod chunker;
+pub mod config;
 pub mod encoding;
 pub mod id;
+pub mod keys;
 pub mod limits;
 pub mod manifest;
 pub mod name;
 pub mod path;
+pub mod repository_file;
+pub mod seal;
+pub mod snapshot;

@@ -1,0 +1,304 @@
+//! Sealing: how a plaintext becomes an object, and back (`spec/3-sealing.md`).
+//!
+//! Opening releases nothing that was not authenticated under the very name, kind and repository that it was asked for.
+
+use super::{
+    id::{Id, Kind, ObjectId, OfKind},
+    keys::{Epoch, Keys},
+    limits::{OBJECT_MAX, PLAIN_MAX},
+};
+use chacha20poly1305::{
+    KeyInit, Tag, XChaCha20Poly1305, XNonce,
+    aead::{AeadInOut, inout::InOutBuf},
+};
+
+const MAGIC: &[u8; 4] = b"NFZ1";
+const VERSION: u8 = 1;
+/// Sealed with the repository's own symmetric keys. Mode 1 is reserved for write-only clients.
+const MODE_SYMMETRIC: u8 = 0;
+
+// magic 4 | version 1 | mode 1 | epoch 2 | length 4 | nonce 24 | payload | tag 16
+const NONCE: usize = 12;
+const PAYLOAD: usize = 36;
+const TAG: usize = 16;
+/// Payload: codec 1 | zeros 3 | raw_len 4 | comp_len 4 | bytes | zero padding
+const PAYLOAD_HEADER: usize = 12;
+const OVERHEAD: usize = PAYLOAD + PAYLOAD_HEADER + TAG;
+
+const CODEC_RAW: u8 = 0;
+const CODEC_ZSTD: u8 = 1;
+
+/// Why an object does not open.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// It is too short, too long, or does not begin as an object does.
+    #[error("it is not an object of this format")]
+    Header,
+    /// Its length is not the one that it states.
+    #[error("it is {actual} bytes long and must be {stated}")]
+    Length {
+        /// What its header says.
+        stated: u32,
+        /// What it has.
+        actual: usize,
+    },
+    /// Its version or mode is not known.
+    #[error("it has version {version}, mode {mode}, which this program does not know")]
+    Unknown {
+        /// Its version.
+        version: u8,
+        /// Its mode.
+        mode: u8,
+    },
+    /// It was sealed in an epoch whose keys are not at hand.
+    #[error("it was sealed with keys of epoch {0}, which are not at hand")]
+    UnknownEpoch(Epoch),
+    /// It was altered, or it is another object than the one asked for.
+    #[error("it was altered, or it is not the object that was asked for")]
+    NotAuthentic,
+    /// Authentic, and yet not formed as the specification says.
+    #[error("it is authentic but malformed: {0}")]
+    Malformed(&'static str),
+}
+
+/// How hard to compress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    Off,
+    /// zstd at this level, 1 to 22.
+    Level(i32),
+}
+
+impl Compression {
+    /// The fastest that still compresses.
+    pub const FAST: Self = Self::Level(1);
+    /// The default: a balance for source trees over links of up to a gigabit.
+    pub const DEFAULT: Self = Self::Level(3);
+    /// As small as is sane.
+    pub const MAX: Self = Self::Level(19);
+}
+
+/// An object's length when padded: at most 12 % more, and only a few bits of information (Padmé, PETS 2019).
+#[must_use]
+pub fn padme(length: u64) -> u64 {
+    if length < 2 {
+        return length;
+    }
+    let exponent = length.ilog2();
+    let mantissa_bits = exponent.ilog2() + 1;
+    let low = (1u64 << (exponent - mantissa_bits)) - 1;
+    (length + low) & !low
+}
+
+/// Seals objects; keeps the compressor's memory between them. One for each thread.
+pub struct Sealer {
+    compressor: Option<zstd::bulk::Compressor<'static>>,
+    scratch: Vec<u8>,
+}
+
+impl Sealer {
+    /// A sealer that compresses as told. A level out of range is taken as the nearest that is in range.
+    #[must_use]
+    pub fn new(compression: Compression) -> Self {
+        let compressor = match compression {
+            Compression::Off => None,
+            Compression::Level(level) => zstd::bulk::Compressor::new(level.clamp(1, 22)).ok(),
+        };
+        Self { compressor, scratch: Vec::new() }
+    }
+
+    /// Seals `plaintext`, whose id was computed before, as an object of kind `K`.
+    ///
+    /// The same plaintext with the same compression gives the same bytes again.
+    ///
+    /// # Errors
+    /// [`OpenError::Malformed`] where the plaintext is empty or larger than an object may hold.
+    pub fn seal<K: OfKind>(&mut self, keys: &Keys, id: Id<K>, plaintext: &[u8]) -> Result<Vec<u8>, OpenError> {
+        self.seal_kind(keys, K::KIND, id.0, plaintext)
+    }
+
+    /// As [`seal`](Sealer::seal), for a kind known only at run time.
+    ///
+    /// # Errors
+    /// As [`seal`](Sealer::seal).
+    pub fn seal_kind(&mut self, keys: &Keys, kind: Kind, id: ObjectId, plaintext: &[u8]) -> Result<Vec<u8>, OpenError> {
+        if plaintext.is_empty() || plaintext.len() > PLAIN_MAX {
+            return Err(OpenError::Malformed("a plaintext is empty or too large"));
+        }
+        let (codec, stored) = match self.compress(plaintext) {
+            Some(length) => (CODEC_ZSTD, &self.scratch[..length]),
+            None => (CODEC_RAW, plaintext),
+        };
+        let total = padme((OVERHEAD + stored.len()) as u64) as usize;
+        let mut object = Vec::with_capacity(total);
+        object.extend_from_slice(MAGIC);
+        object.extend_from_slice(&[VERSION, MODE_SYMMETRIC]);
+        object.extend_from_slice(&keys.epoch().to_le_bytes());
+        object.extend_from_slice(&(total as u32).to_le_bytes());
+        object.extend_from_slice(&[0; PAYLOAD - NONCE]);
+        object.extend_from_slice(&[codec, 0, 0, 0]);
+        object.extend_from_slice(&(plaintext.len() as u32).to_le_bytes());
+        object.extend_from_slice(&(stored.len() as u32).to_le_bytes());
+        object.extend_from_slice(stored);
+        object.resize(total - TAG, 0);
+        encrypt(keys, kind, id, &mut object)?;
+        Ok(object)
+    }
+
+    /// Compresses into the scratch buffer; `None` where that gains nothing.
+    fn compress(&mut self, plaintext: &[u8]) -> Option<usize> {
+        let compressor = self.compressor.as_mut()?;
+        // What does not shrink by a sixty-fourth is stored as it is: that is read back sooner.
+        let worth = plaintext.len() - plaintext.len() / 64;
+        self.scratch.resize(zstd::zstd_safe::compress_bound(plaintext.len()), 0);
+        let length = compressor.compress_to_buffer(plaintext, &mut self.scratch[..]).ok()?;
+        (length < worth).then_some(length)
+    }
+}
+
+/// Encrypts the payload of `object` in place and appends the tag.
+fn encrypt(keys: &Keys, kind: Kind, id: ObjectId, object: &mut Vec<u8>) -> Result<(), OpenError> {
+    let epoch = keys.epoch();
+    let aad = associated_data(keys, kind, id, &object[..NONCE]);
+    let nonce_key = keys.nonce_key(epoch, kind).ok_or(OpenError::UnknownEpoch(epoch))?;
+    let mut hasher = blake3::Hasher::new_keyed(nonce_key);
+    hasher.update(&(aad.len() as u64).to_le_bytes()).update(&aad).update(&object[PAYLOAD..]);
+    object[NONCE..PAYLOAD].copy_from_slice(&hasher.finalize().as_bytes()[..24]);
+    let cipher = cipher(keys, epoch, kind)?;
+    let nonce = XNonce::try_from(&object[NONCE..PAYLOAD]).map_err(|_| OpenError::Header)?;
+    let payload = InOutBuf::from(&mut object[PAYLOAD..]);
+    let tag = cipher.encrypt_inout_detached(&nonce, &aad, payload).map_err(|_| OpenError::NotAuthentic)?;
+    object.extend_from_slice(&tag);
+    Ok(())
+}
+
+/// Opens objects; keeps the decompressor's memory between them. One for each thread.
+pub struct Opener {
+    decompressor: Option<zstd::bulk::Decompressor<'static>>,
+}
+
+impl Default for Opener {
+    fn default() -> Self {
+        Self { decompressor: zstd::bulk::Decompressor::new().ok() }
+    }
+}
+
+impl Opener {
+    /// The plaintext of the object called `id`.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing of the object is released then.
+    pub fn open<K: OfKind>(&mut self, keys: &Keys, id: Id<K>, object: &[u8]) -> Result<Vec<u8>, OpenError> {
+        self.open_kind(keys, K::KIND, id.0, object)
+    }
+
+    /// As [`open`](Opener::open), for a kind known only at run time.
+    ///
+    /// # Errors
+    /// As [`open`](Opener::open).
+    pub fn open_kind(&mut self, keys: &Keys, kind: Kind, id: ObjectId, object: &[u8]) -> Result<Vec<u8>, OpenError> {
+        let payload = decrypt(keys, kind, id, object)?;
+        let plaintext = self.unwrap_payload(payload)?;
+        if keys.object_id(kind, &plaintext) == id { Ok(plaintext) } else { Err(OpenError::NotAuthentic) }
+    }
+
+    /// Takes the plaintext out of an authentic payload.
+    fn unwrap_payload(&mut self, mut payload: Vec<u8>) -> Result<Vec<u8>, OpenError> {
+        let number = |at: usize| u32::from_le_bytes(std::array::from_fn(|byte| payload[at + byte])) as usize;
+        let (codec, raw, stored) = (payload[0], number(4), number(8));
+        let end = PAYLOAD_HEADER.saturating_add(stored);
+        if payload[1..4] != [0; 3] || end > payload.len() || payload[end..].iter().any(|&byte| byte != 0) {
+            return Err(OpenError::Malformed("its lengths or its padding are not as they must be"));
+        }
+        if padme((OVERHEAD + stored) as u64) != (payload.len() + PAYLOAD + TAG) as u64 {
+            return Err(OpenError::Malformed("it is not padded as it must be"));
+        }
+        if raw == 0 || raw > PLAIN_MAX {
+            return Err(OpenError::Malformed("its plaintext is empty or too large"));
+        }
+        match codec {
+            CODEC_RAW if raw == stored => {
+                payload.truncate(end);
+                payload.drain(..PAYLOAD_HEADER);
+                Ok(payload)
+            }
+            CODEC_ZSTD => self.decompress(&payload[PAYLOAD_HEADER..end], raw),
+            _ => Err(OpenError::Malformed("its codec is unknown or its length is wrong")),
+        }
+    }
+
+    /// Decompresses exactly one frame into exactly `raw` bytes.
+    fn decompress(&mut self, frame: &[u8], raw: usize) -> Result<Vec<u8>, OpenError> {
+        const FRAME_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+        let is_one_frame =
+            frame.starts_with(&FRAME_MAGIC) && zstd::zstd_safe::find_frame_compressed_size(frame) == Ok(frame.len());
+        if !is_one_frame {
+            return Err(OpenError::Malformed("it is not one zstd frame"));
+        }
+        let decompressor = self.decompressor.as_mut().ok_or(OpenError::Malformed("no memory for zstd"))?;
+        let mut plaintext = Vec::with_capacity(raw);
+        let length = decompressor.decompress_to_buffer(frame, &mut plaintext);
+        match length {
+            Ok(length) if length == raw => Ok(plaintext),
+            _ => Err(OpenError::Malformed("it does not decompress to its length")),
+        }
+    }
+}
+
+/// Checks the header, authenticates and decrypts: the payload, padding and all.
+fn decrypt(keys: &Keys, kind: Kind, id: ObjectId, object: &[u8]) -> Result<Vec<u8>, OpenError> {
+    let header = Header::parse(object)?;
+    let cipher = cipher(keys, header.epoch, kind)?;
+    let aad = associated_data(keys, kind, id, &object[..NONCE]);
+    let nonce = XNonce::try_from(&object[NONCE..PAYLOAD]).map_err(|_| OpenError::Header)?;
+    let (sealed, tag) = object[PAYLOAD..].split_at(object.len() - PAYLOAD - TAG);
+    let tag = Tag::try_from(tag).map_err(|_| OpenError::Header)?;
+    let mut payload = sealed.to_vec();
+    let buffer = InOutBuf::from(payload.as_mut_slice());
+    cipher.decrypt_inout_detached(&nonce, &aad, buffer, &tag).map_err(|_| OpenError::NotAuthentic)?;
+    Ok(payload)
+}
+
+/// What an object says of itself before its nonce, in plain text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The epoch whose keys sealed it.
+    pub epoch: Epoch,
+}
+
+impl Header {
+    /// Reads and checks the header of a whole object.
+    ///
+    /// # Errors
+    /// [`OpenError::Header`], [`OpenError::Unknown`], [`OpenError::Length`].
+    pub fn parse(object: &[u8]) -> Result<Self, OpenError> {
+        if object.len() < OVERHEAD || object.len() as u64 > OBJECT_MAX || !object.starts_with(MAGIC) {
+            return Err(OpenError::Header);
+        }
+        let (version, mode) = (object[4], object[5]);
+        if (version, mode) != (VERSION, MODE_SYMMETRIC) {
+            return Err(OpenError::Unknown { version, mode });
+        }
+        let stated = u32::from_le_bytes(std::array::from_fn(|at| object[8 + at]));
+        if stated as usize != object.len() {
+            return Err(OpenError::Length { stated, actual: object.len() });
+        }
+        Ok(Self { epoch: u16::from_le_bytes([object[6], object[7]]) })
+    }
+}
+
+/// header before the nonce || repo_id || kind || id
+fn associated_data(keys: &Keys, kind: Kind, id: ObjectId, header: &[u8]) -> [u8; NONCE + 16 + 1 + 32] {
+    let mut aad = [0; NONCE + 16 + 1 + 32];
+    aad[..NONCE].copy_from_slice(header);
+    aad[NONCE..NONCE + 16].copy_from_slice(&keys.repository());
+    aad[NONCE + 16] = kind as u8;
+    aad[NONCE + 17..].copy_from_slice(&id.0);
+    aad
+}
+
+fn cipher(keys: &Keys, epoch: Epoch, kind: Kind) -> Result<XChaCha20Poly1305, OpenError> {
+    let key = keys.seal_key(epoch, kind).ok_or(OpenError::UnknownEpoch(epoch))?;
+    Ok(XChaCha20Poly1305::new(key.into()))
+}
