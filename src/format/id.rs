@@ -82,7 +82,7 @@ pub enum Kind {
 }
 
 /// Marks a type that stands for one [`Kind`].
-pub trait OfKind {
+pub trait OfKind: Send + Sync + 'static {
     /// The kind it stands for.
     const KIND: Kind;
 }

@@ -131,6 +131,8 @@ pub struct File {
     pub part: u32,
     /// Whether another part follows.
     pub more: bool,
+    /// Whether it changed while it was read, however often that was tried: its data may mix several states.
+    pub torn: bool,
     /// Where data and holes lie, from where the part before ended. Empty: all data, no holes.
     pub extents: Vec<Extent>,
     /// Where the data bytes lie.
@@ -304,7 +306,9 @@ impl Segment {
 pub fn check_order(before: &Entry, entry: &Entry) -> Result<(), &'static str> {
     match (before.next_part(), entry.part()) {
         (Some(next), part) if part == next && before.path == entry.path => {
-            let same = before.metadata == entry.metadata && before.size() == entry.size();
+            let same = before.metadata == entry.metadata
+                && before.size() == entry.size()
+                && before.is_torn() == entry.is_torn();
             if same { Ok(()) } else { Err("two parts of one file disagree") }
         }
         (Some(_), _) => Err("the next part of a file is missing"),
@@ -375,6 +379,12 @@ impl Entry {
         self.file().map_or(0, |file| file.size)
     }
 
+    /// Whether it is a file that changed while it was read.
+    #[must_use]
+    pub fn is_torn(&self) -> bool {
+        self.file().is_some_and(|file| file.torn)
+    }
+
     fn part(&self) -> u32 {
         self.file().map_or(0, |file| file.part)
     }
@@ -421,7 +431,7 @@ impl File {
     /// An empty file.
     #[must_use]
     pub fn empty() -> Self {
-        Self { size: 0, part: 0, more: false, extents: Vec::new(), content: Content::Empty }
+        Self { size: 0, part: 0, more: false, torn: false, extents: Vec::new(), content: Content::Empty }
     }
 
     /// Bytes of this part, holes included, given how many data bytes it has.

@@ -1,0 +1,427 @@
+//! A repository: a store together with the keys that open it. Making, opening, publishing, fetching, committing.
+//!
+//! The one place where sealing meets a store. What it returns has been authenticated under the name it was asked for.
+
+use crate::format::{
+    config::{Config, ConfigError},
+    id::{Id, OfKind, SnapshotId},
+    keys::{KdfCost, Keys, RepositoryId, Secret, Slot, SlotError, SlotRandomness},
+    limits::{OBJECT_MAX, REPOSITORY_FILE_MAX, SLOT_MAX, SLOTS_MAX},
+    name::{Dir, Name},
+    repository_file::{self, RepositoryFileError},
+    seal::{Compression, OpenError, Opener, Sealer},
+    snapshot::{RootError, SnapshotRoot},
+};
+use crate::store::{ErrorKind, Length, Listed, Store, StoreError};
+use bytes::Bytes;
+use futures_util::{StreamExt, future, stream};
+use std::{cell::RefCell, collections::HashMap, sync::Arc};
+use zeroize::Zeroizing;
+
+pub use crate::format::keys::Credentials;
+
+/// How a repository is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InitOptions {
+    /// Memory for Argon2id in KiB, where not the default.
+    pub kdf_memory_kib: Option<u32>,
+}
+
+/// Why a repository cannot be made, opened, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum RepositoryError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no repository.
+    #[error("there is no nfz repository at {address}")]
+    NoRepository {
+        /// Where.
+        address: String,
+    },
+    /// There is one already.
+    #[error("there is an nfz repository at {address} already")]
+    AlreadyExists {
+        /// Where.
+        address: String,
+    },
+    /// Snapshots are there, but the file that says so is missing.
+    #[error("{address} holds snapshots, but its file nfz-repository is missing")]
+    NotEmpty {
+        /// Where.
+        address: String,
+    },
+    /// No key slot opens.
+    #[error("wrong password or key file")]
+    WrongPassword,
+    /// The key slots need a key file and none was given, or a password.
+    #[error("no key slot opens: {0}")]
+    MissingCredential(SlotError),
+    /// There are no usable key slots.
+    #[error("no key slot of this repository can be used{}", .0.as_ref().map(|(name, why)| format!("; {name}: {why}")).unwrap_or_default())]
+    NoSlot(Option<(Name, SlotError)>),
+    /// A slot cannot be made.
+    #[error("cannot make a key slot: {0}")]
+    CannotMakeSlot(SlotError),
+    /// `nfz-repository` is unusable.
+    #[error("nfz-repository: {0}")]
+    RepositoryFile(#[from] RepositoryFileError),
+    /// It was made by a later version of the program.
+    #[error("this repository has been rotated to key epoch {0}, which this version cannot read: use a newer one")]
+    UnknownEpoch(u16),
+    /// An object is not what it should be.
+    #[error("{name} is damaged: {why}")]
+    Damaged {
+        /// Its name.
+        name: Name,
+        /// What is wrong.
+        why: String,
+    },
+    /// The configuration cannot be used.
+    #[error("{name}: {why}")]
+    Config {
+        /// Its name.
+        name: Name,
+        /// Why.
+        why: ConfigError,
+    },
+    /// There is no configuration.
+    #[error("the repository's configuration is missing: no usable object in config/")]
+    NoConfig,
+    /// Something is too large to be stored.
+    #[error("cannot store {what}: {why}")]
+    TooLarge {
+        /// What.
+        what: &'static str,
+        /// Why.
+        why: String,
+    },
+    /// The system gives no random numbers, or no thread.
+    #[error("the system failed us: {0}")]
+    System(String),
+}
+
+/// An open repository.
+pub struct Repository {
+    store: Arc<dyn Store>,
+    keys: Arc<Keys>,
+    config: Config,
+    preview: Preview,
+}
+
+/// What was fetched while the password was being stretched, so that its latency costs nothing.
+#[derive(Default)]
+struct Preview {
+    snapshots: Vec<Listed>,
+    roots: HashMap<SnapshotId, Bytes>,
+    first_shard: usize,
+}
+
+/// How many of the newest roots are fetched before it is known whether they are wanted.
+const ROOTS_AHEAD: usize = 8;
+/// Roots larger than this are not fetched ahead, in bytes.
+const ROOT_AHEAD_MAX: u64 = 1 << 20;
+
+impl Repository {
+    /// Whether there is a repository in `store`.
+    ///
+    /// # Errors
+    /// Where the store cannot tell.
+    pub async fn exists(store: &dyn Store) -> Result<bool, RepositoryError> {
+        Ok(store.stat(Name::Repository).await?.is_some())
+    }
+
+    /// Makes a repository that `credentials` open.
+    ///
+    /// # Errors
+    /// [`RepositoryError::AlreadyExists`], [`RepositoryError::NotEmpty`], and what the store says.
+    pub async fn init(
+        store: Arc<dyn Store>,
+        credentials: &Credentials,
+        options: &InitOptions,
+    ) -> Result<Self, RepositoryError> {
+        let address = store.address();
+        if Self::exists(&*store).await? {
+            return Err(RepositoryError::AlreadyExists { address });
+        }
+        if !list_or_empty(&*store, Dir::Snapshots).await?.is_empty() {
+            return Err(RepositoryError::NotEmpty { address });
+        }
+        let repository = random()?;
+        let master: Secret = Zeroizing::new(random()?);
+        let cost = cost(options);
+        let slot = {
+            let (credentials, master) = (credentials.clone(), master.clone());
+            let random = SlotRandomness { salt: random()?, nonce: random()? };
+            compute(move || Slot::create(repository, 0, &master, &credentials, cost, &random)).await?
+        };
+        let slot = slot.map_err(RepositoryError::CannotMakeSlot)?;
+        let keys = Arc::new(Keys::derive(repository, &[master]).ok_or(RepositoryError::WrongPassword)?);
+        let config = Config::new(crate::clock::now());
+        let dirs: Vec<Dir> = Dir::all().collect();
+        store.create_dirs(&dirs).await?;
+        store.put(Name::Key(random()?), Bytes::copy_from_slice(slot.as_bytes())).await?;
+        put_config(&*store, &keys, &config).await?;
+        // Last: a repository is there once this file is.
+        store.put(Name::Repository, Bytes::from(repository_file::text(&repository))).await?;
+        Ok(Self { store, keys, config, preview: Preview::default() })
+    }
+
+    /// Opens the repository in `store`.
+    ///
+    /// # Errors
+    /// [`RepositoryError::NoRepository`], [`RepositoryError::WrongPassword`], and many more.
+    pub async fn open(store: Arc<dyn Store>, credentials: &Credentials) -> Result<Self, RepositoryError> {
+        let address = store.address();
+        let (file, keys, configs, snapshots, shard) = future::join5(
+            store.get(Name::Repository, Length::AtMost(REPOSITORY_FILE_MAX)),
+            list_or_empty(&*store, Dir::Keys),
+            list_or_empty(&*store, Dir::Config),
+            list_or_empty(&*store, Dir::Snapshots),
+            list_or_empty(&*store, Dir::Shard(0)),
+        )
+        .await;
+        let file = match file {
+            Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Err(RepositoryError::NoRepository { address });
+            }
+            other => other?,
+        };
+        let repository = repository_file::parse(&file)?;
+        let (keys, configs) = (keys?, configs?);
+        let mut preview = Preview { snapshots: snapshots?, first_shard: shard?.len(), ..Preview::default() };
+        let unlocked = unlock(&store, repository, &keys, credentials);
+        let sealed = future::join(fetch_configs(&*store, &configs), fetch_roots(&*store, &preview.snapshots));
+        let (keys, (sealed_configs, roots)) = future::join(unlocked, sealed).await;
+        let keys = Arc::new(keys?);
+        preview.roots = roots;
+        let config = choose_config(&keys, sealed_configs?)?;
+        Ok(Self { store, keys, config, preview })
+    }
+
+    /// The repository's id.
+    #[must_use]
+    pub fn id(&self) -> RepositoryId {
+        self.keys.repository()
+    }
+
+    /// The store that it lies in.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Its keys.
+    #[must_use]
+    pub fn keys(&self) -> &Arc<Keys> {
+        &self.keys
+    }
+
+    /// Its parameters.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// About how many chunks it holds, judged by one shard when it was opened.
+    #[must_use]
+    pub fn estimated_chunks(&self) -> u64 {
+        self.preview.first_shard as u64 * 256
+    }
+
+    /// The snapshots that the store lists; as it did when the repository was opened if `fresh` is false.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn list_snapshots(&self, fresh: bool) -> Result<Vec<Listed>, RepositoryError> {
+        if fresh { list_or_empty(&*self.store, Dir::Snapshots).await } else { Ok(self.preview.snapshots.clone()) }
+    }
+
+    /// The plaintext of an object, authenticated. The work of opening it is done on the compute threads.
+    ///
+    /// # Errors
+    /// What the store says, and [`RepositoryError::Damaged`].
+    pub async fn fetch<K: OfKind>(&self, id: Id<K>, name: Name, length: Length) -> Result<Vec<u8>, RepositoryError> {
+        let object = self.store.get(name, length).await?;
+        let keys = Arc::clone(&self.keys);
+        compute(move || open_object(&keys, id, name, &object)).await?
+    }
+
+    /// The root of a snapshot.
+    ///
+    /// # Errors
+    /// As [`fetch`](Repository::fetch).
+    pub async fn fetch_root(&self, id: SnapshotId) -> Result<SnapshotRoot, RepositoryError> {
+        let name = Name::Snapshot(id);
+        let plaintext = match self.preview.roots.get(&id) {
+            Some(object) => open_object(&self.keys, id, name, object)?,
+            None => self.fetch(id, name, Length::AtMost(OBJECT_MAX)).await?,
+        };
+        SnapshotRoot::decode(&plaintext)
+            .map_err(|why: RootError| RepositoryError::Damaged { name, why: why.to_string() })
+    }
+
+    /// Stores a snapshot's root: the commit. All that it names must have been acknowledged before.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn commit(&self, root: &SnapshotRoot) -> Result<SnapshotId, RepositoryError> {
+        let too_large = |why: String| RepositoryError::TooLarge { what: "the snapshot's root", why };
+        let plaintext = root.encode().map_err(|why| too_large(why.to_string()))?;
+        let id: SnapshotId = self.keys.id(&plaintext);
+        let sealed = Sealer::new(Compression::DEFAULT).seal(&self.keys, id, &plaintext);
+        let sealed = sealed.map_err(|why| too_large(why.to_string()))?;
+        self.store.put(Name::Snapshot(id), Bytes::from(sealed)).await?;
+        Ok(id)
+    }
+}
+
+/// Opens one object with this thread's opener.
+///
+/// # Errors
+/// [`RepositoryError::Damaged`].
+pub fn open_object<K: OfKind>(keys: &Keys, id: Id<K>, name: Name, object: &[u8]) -> Result<Vec<u8>, RepositoryError> {
+    thread_local! {
+        static OPENER: RefCell<Opener> = RefCell::default();
+    }
+    OPENER
+        .with_borrow_mut(|opener| opener.open(keys, id, object))
+        .map_err(|why: OpenError| RepositoryError::Damaged { name, why: why.to_string() })
+}
+
+/// Runs `work` on the compute threads: no CPU work in async tasks.
+///
+/// # Errors
+/// [`RepositoryError::System`] where the work was lost.
+pub async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, RepositoryError> {
+    let (send, receive) = tokio::sync::oneshot::channel();
+    rayon::spawn(move || drop(send.send(work())));
+    receive.await.map_err(|_| RepositoryError::System("a computation was lost".into()))
+}
+
+/// Random bytes from the system.
+///
+/// # Errors
+/// [`RepositoryError::System`].
+pub fn random<const N: usize>() -> Result<[u8; N], RepositoryError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| RepositoryError::System(format!("no random numbers: {error}")))?;
+    Ok(bytes)
+}
+
+async fn list_or_empty(store: &dyn Store, dir: Dir) -> Result<Vec<Listed>, RepositoryError> {
+    match store.list(dir).await {
+        Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(Vec::new()),
+        other => Ok(other?),
+    }
+}
+
+/// What a new slot costs: the default, what was asked for, or less on a machine that has little.
+fn cost(options: &InitOptions) -> KdfCost {
+    let memory_kib = rustix::system::sysinfo();
+    let is_small = u64::try_from(memory_kib.totalram).is_ok_and(|ram| ram * u64::from(memory_kib.mem_unit) < 1 << 30);
+    let cost = if is_small { KdfCost::SMALL } else { KdfCost::DEFAULT };
+    KdfCost { memory_kib: options.kdf_memory_kib.unwrap_or(cost.memory_kib), ..cost }
+}
+
+async fn put_config(store: &dyn Store, keys: &Keys, config: &Config) -> Result<(), RepositoryError> {
+    let too_large = |why: String| RepositoryError::TooLarge { what: "the configuration", why };
+    let plaintext = config.encode().map_err(|why| too_large(why.to_string()))?;
+    let id = keys.id(&plaintext);
+    let sealed = Sealer::new(Compression::Off).seal(keys, id, &plaintext).map_err(|why| too_large(why.to_string()))?;
+    Ok(store.put(Name::Config(id), Bytes::from(sealed)).await?)
+}
+
+/// Fetches the key slots and opens the first that the credentials open.
+async fn unlock(
+    store: &Arc<dyn Store>,
+    repository: RepositoryId,
+    listed: &[Listed],
+    credentials: &Credentials,
+) -> Result<Keys, RepositoryError> {
+    let mut names: Vec<(Name, u64)> = listed.iter().map(|slot| (slot.name, slot.length)).collect();
+    names.sort_unstable();
+    names.truncate(SLOTS_MAX);
+    let objects = names.iter().map(|&(name, _)| store.get(name, Length::AtMost(SLOT_MAX)));
+    let objects = future::join_all(objects).await;
+    let mut slots = Vec::new();
+    let mut refused = None;
+    let mut failed = None;
+    for ((name, _), object) in names.into_iter().zip(objects) {
+        match object.map(|object| Slot::parse(&object)) {
+            Ok(Ok(slot)) if slot.repository() == repository => slots.push((name, slot)),
+            Ok(Ok(_)) => {}
+            Ok(Err(why)) => refused = Some((name, why)),
+            Err(error) if error.kind == ErrorKind::WrongLength => refused = Some((name, SlotError::Malformed)),
+            Err(error) => failed = Some(error),
+        }
+    }
+    match failed {
+        Some(error) if slots.is_empty() => return Err(error.into()),
+        _ if slots.is_empty() => return Err(RepositoryError::NoSlot(refused)),
+        _ => {}
+    }
+    let credentials = credentials.clone();
+    compute(move || open_slots(repository, &slots, &credentials)).await?
+}
+
+fn open_slots(
+    repository: RepositoryId,
+    slots: &[(Name, Slot)],
+    credentials: &Credentials,
+) -> Result<Keys, RepositoryError> {
+    let mut missing = None;
+    let mut damaged = None;
+    let mut is_wrong = false;
+    for (name, slot) in slots {
+        match slot.open(credentials) {
+            Ok(_) if slot.epoch() != 0 => return Err(RepositoryError::UnknownEpoch(slot.epoch())),
+            Ok(master) => return Keys::derive(repository, &[master]).ok_or(RepositoryError::WrongPassword),
+            Err(SlotError::WrongCredentials) => is_wrong = true,
+            Err(why @ (SlotError::NeedsPassword | SlotError::NeedsKeyFile)) => missing = Some(why),
+            Err(why) => damaged = Some(RepositoryError::Damaged { name: *name, why: why.to_string() }),
+        }
+    }
+    match (damaged, missing) {
+        (Some(damaged), _) => Err(damaged),
+        (None, Some(why)) if !is_wrong => Err(RepositoryError::MissingCredential(why)),
+        _ => Err(RepositoryError::WrongPassword),
+    }
+}
+
+async fn fetch_configs(store: &dyn Store, listed: &[Listed]) -> Result<Vec<(Name, Bytes)>, RepositoryError> {
+    let gets = listed.iter().map(|config| async move {
+        let object = store.get(config.name, Length::AtMost(OBJECT_MAX)).await?;
+        Ok::<_, RepositoryError>((config.name, object))
+    });
+    stream::iter(gets.collect::<Vec<_>>()).buffer_unordered(8).collect::<Vec<_>>().await.into_iter().collect()
+}
+
+/// The configuration of the highest generation; one that does not open is no reason to go on without it.
+fn choose_config(keys: &Keys, sealed: Vec<(Name, Bytes)>) -> Result<Config, RepositoryError> {
+    let mut newest: Option<Config> = None;
+    for (name, object) in sealed {
+        let Name::Config(id) = name else { continue };
+        let plaintext = open_object(keys, id, name, &object)?;
+        let config = Config::decode(&plaintext).map_err(|why| RepositoryError::Config { name, why })?;
+        if newest.as_ref().is_none_or(|newest| newest.generation < config.generation) {
+            newest = Some(config);
+        }
+    }
+    newest.ok_or(RepositoryError::NoConfig)
+}
+
+/// The newest roots by the server's clock, so far as they can be had. That clock is only a hint: a lie costs time.
+async fn fetch_roots(store: &dyn Store, listed: &[Listed]) -> HashMap<SnapshotId, Bytes> {
+    let mut newest: Vec<&Listed> = listed.iter().filter(|root| root.length <= ROOT_AHEAD_MAX).collect();
+    newest.sort_unstable_by_key(|root| std::cmp::Reverse((root.modified, root.name)));
+    newest.truncate(ROOTS_AHEAD);
+    let gets = newest.into_iter().filter_map(|root| match root.name {
+        Name::Snapshot(id) => {
+            Some(async move { Some((id, store.get(root.name, Length::Exactly(root.length)).await.ok()?)) })
+        }
+        _ => None,
+    });
+    let gets: Vec<_> = gets.collect();
+    future::join_all(gets).await.into_iter().flatten().collect()
+}
