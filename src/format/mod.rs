@@ -6,6 +6,7 @@
 pub mod chunker;
 pub mod config;
 pub mod encoding;
+pub mod extents;
 pub mod id;
 pub mod keys;
 pub mod limits;
@@ -14,4 +15,5 @@ pub mod name;
 pub mod path;
 pub mod repository_file;
 pub mod seal;
+pub mod segment_writer;
 pub mod snapshot;
