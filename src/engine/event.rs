@@ -158,6 +158,12 @@ impl Problems {
         }
     }
 
+    /// How many were noted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner).count
+    }
+
     /// What was noted: the first thousand, and how many in all.
     #[must_use]
     pub fn take(&self) -> (Vec<Problem>, u64) {

@@ -2,5 +2,14 @@
 
 pub mod error;
 pub mod event;
+pub mod filter;
 pub mod history;
+pub mod owners;
+pub mod presence;
+pub mod problem;
+pub mod source;
+pub mod stat;
+pub mod sync;
 pub mod tree;
+
+mod xattr;

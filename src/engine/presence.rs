@@ -87,7 +87,9 @@ impl Presence {
             self.store.stat(Name::Chunk(id)).await?.map(|listed| listed.length)
         };
         let is_distrusted = self.distrusted.lock().unwrap_or_else(PoisonError::into_inner).contains(&id);
-        Ok(length.filter(|&length| !is_distrusted && is_plausible(length, plain as u64)).and_then(|l| l.try_into().ok()))
+        Ok(length
+            .filter(|&length| !is_distrusted && is_plausible(length, plain as u64))
+            .and_then(|l| l.try_into().ok()))
     }
 }
 

@@ -115,7 +115,7 @@ impl Tree {
     pub fn segments(
         self: &Arc<Self>,
         range: Range<usize>,
-    ) -> impl Stream<Item = (usize, Result<Segment, EngineError>)> + Send + 'static {
+    ) -> impl Stream<Item = (usize, Result<Segment, EngineError>)> + Send + use<> {
         let tree = Arc::clone(self);
         stream::iter(range)
             .map(move |number| {

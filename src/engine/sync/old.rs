@@ -65,20 +65,21 @@ impl OldTree {
     ) -> impl Stream<Item = OldSegment> + Send + 'static {
         let old = Arc::clone(self);
         let mut last: Option<TreePath> = None;
-        stream::iter(0..self.trees.len()).flat_map(move |number| {
-            let tree = Arc::clone(&old.trees[number]);
-            tree.segments(0..tree.len()).map(move |(at, segment)| (number, at, segment))
-        })
-        .filter_map(move |(tree, at, segment)| {
-            let kept = match segment {
-                Ok(segment) => after(&mut last, tree, at, segment),
-                Err(why) => {
-                    problems.add(&*observer, Problem::new("the last snapshot's manifest", why));
-                    None
-                }
-            };
-            async move { kept }
-        })
+        stream::iter(0..self.trees.len())
+            .flat_map(move |number| {
+                let tree = Arc::clone(&old.trees[number]);
+                tree.segments(0..tree.len()).map(move |(at, segment)| (number, at, segment))
+            })
+            .filter_map(move |(tree, at, segment)| {
+                let kept = match segment {
+                    Ok(segment) => after(&mut last, tree, at, segment),
+                    Err(why) => {
+                        problems.add(&*observer, Problem::new("the last snapshot's manifest", why));
+                        None
+                    }
+                };
+                async move { kept }
+            })
     }
 
     /// Streams all segments into a channel, ahead of their use.
