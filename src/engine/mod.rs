@@ -5,5 +5,5 @@ pub mod owners;
 pub mod problem;
 pub mod source;
 pub mod stat;
-
+pub mod target;
 mod xattr;
