@@ -12,4 +12,5 @@ pub mod stat;
 pub mod sync;
 pub mod tree;
 
+pub mod target;
 mod xattr;
