@@ -40,7 +40,8 @@ async fn an_unchanged_tree_is_not_read_and_sends_only_its_root() {
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join(format!("f{number}")), vec![number as u8; 100 * number]).unwrap();
     }
-    fs::write(source.path().join("large"), (0..3_000_000u32).flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>()).unwrap();
+    fs::write(source.path().join("large"), (0..3_000_000u32).flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>())
+        .unwrap();
     let store = Arc::new(MemoryStore::default());
     let cost = InitOptions { kdf_memory_kib: Some(19 << 10) };
     Repository::init(Arc::clone(&store) as _, &credentials(), &cost).await.unwrap();

@@ -222,6 +222,16 @@ impl Target {
         self.names_in(path).map_err(|error| TargetError::new("list", path, error))
     }
 
+    /// Writes everything in the target's file system to the disk.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn flush(&self) -> Result<(), TargetError> {
+        let path = TreePath::root();
+        let flush = || fs::syncfs(open_readable(&*self.handles.get(&path)?)?);
+        flush().map_err(|error| TargetError::new("flush", &path, error))
+    }
+
     fn names_in(&self, path: &TreePath) -> Result<Vec<Vec<u8>>, Errno> {
         let mut names = Vec::new();
         for entry in Dir::new(open_readable(&*self.handles.get(path)?)?)? {

@@ -1,0 +1,573 @@
+//! Which bytes of which chunk belong where. Goes through the manifest in path order, a window at a time, so that memory is
+//! bounded whatever the tree.
+
+use super::{Overwrite, Shared};
+use crate::engine::{
+    error::EngineError,
+    event::{Action, Event},
+    layout::Layout,
+    stat::Kind,
+    target::{Existing, Target, TargetError, TargetErrorKind},
+    tree::Tree,
+};
+use crate::format::{
+    id::ChunkId,
+    manifest::{ChunkRow, Content, Entry, File, Metadata, Node, Segment},
+    path::TreePath,
+};
+use futures_util::StreamExt;
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+use tokio::sync::mpsc;
+
+/// Files to be written, planned together.
+#[derive(Default)]
+pub struct Window {
+    /// The files.
+    pub files: Vec<FilePlan>,
+    /// Chunks to be fetched, in the order of their first use.
+    pub chunks: Vec<ChunkPlan>,
+}
+
+/// A file to be written.
+pub struct FilePlan {
+    /// Where.
+    pub path: TreePath,
+    /// Its mode, owner, times, attributes.
+    pub metadata: Metadata,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Whether it has no holes, so that its room may be taken at once.
+    pub is_dense: bool,
+    /// Whether what is there already is replaced.
+    pub replace: bool,
+    /// Whether it was changing while it was saved.
+    pub torn: bool,
+    /// Writes that make it up.
+    pub writes: u32,
+}
+
+/// A chunk to be fetched, and where its bytes belong.
+pub struct ChunkPlan {
+    /// The chunk.
+    pub row: ChunkRow,
+    /// Where its bytes belong.
+    pub writes: Vec<Write>,
+}
+
+/// Some bytes of a chunk, and their place in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// The file's number in the window.
+    pub file: u32,
+    /// Where in the chunk's plaintext they begin.
+    pub from: u32,
+    /// How many they are.
+    pub length: u32,
+    /// Where in the file they go.
+    pub offset: u64,
+}
+
+/// What is done when all files are written.
+#[derive(Default)]
+pub struct Leftover {
+    /// Directories and their metadata, outermost first.
+    pub directories: Vec<(TreePath, Metadata)>,
+    /// Hard links to be made: the name that was restored, and the further one.
+    pub links: Vec<Link>,
+    /// Entries of the target that the snapshot does not have.
+    pub extra: Vec<TreePath>,
+}
+
+/// A further name of a file.
+pub struct Link {
+    /// The name it is to have.
+    pub path: TreePath,
+    /// A name that it has.
+    pub existing: TreePath,
+    /// Whether what is there already is replaced.
+    pub replace: bool,
+}
+
+/// Entries of a window at most.
+const WINDOW_ENTRIES: usize = 65_536;
+/// A chunk is fetched once for files of several chunks so far apart; so many files are open at once at most.
+const OPEN_REACH: u32 = 64;
+
+/// Sends the segments that can hold `paths`, each once, in order.
+pub async fn feed(tree: Arc<Tree>, paths: Vec<TreePath>, sender: mpsc::Sender<Result<Segment, EngineError>>) {
+    let mut next = 0;
+    for range in ranges(&tree, &paths) {
+        let range = range.start.max(next)..range.end;
+        next = next.max(range.end);
+        let mut segments = Box::pin(tree.segments(range));
+        while let Some((_, segment)) = segments.next().await {
+            if sender.send(segment).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The ranges of segments that hold `paths` and the directories above them, in order.
+fn ranges(tree: &Tree, paths: &[TreePath]) -> Vec<std::ops::Range<usize>> {
+    if paths.is_empty() {
+        return vec![0..tree.len()];
+    }
+    let mut ranges = Vec::new();
+    for path in paths {
+        ranges.push(tree.range_of(path));
+        let mut above = path.clone();
+        while let Some((parent, _)) = above.split_last() {
+            let first = tree.range_of(&parent).start;
+            ranges.push(first..first + 1);
+            above = parent;
+        }
+    }
+    ranges.sort_by_key(|range| (range.start, range.end));
+    ranges
+}
+
+/// Goes through the manifest and plans.
+pub struct Planner {
+    shared: Arc<Shared>,
+    tree: Arc<Tree>,
+    window: Window,
+    fetches: HashMap<ChunkId, (u32, u32)>,
+    entries: usize,
+    /// Directories above the entry at hand, and whether each was made.
+    above: Vec<Above>,
+    leftover: Leftover,
+    /// First name of each link group, and the content it has.
+    links: HashMap<u64, (TreePath, Identity)>,
+    /// Where the last part of a file ended: its number, or `None` if it is not restored.
+    open_file: Option<(TreePath, Option<u32>, u64)>,
+    found: Vec<bool>,
+    last: Option<Entry>,
+}
+
+struct Above {
+    entry: Entry,
+    state: Made,
+    /// Names that the snapshot has in it, where others are to be removed.
+    names: Vec<Box<[u8]>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Made {
+    NotYet,
+    Yes,
+    Failed,
+}
+
+/// What two names of one file must have in common to be linked: links of a group that differ were changing.
+#[derive(PartialEq, Eq)]
+struct Identity(u64, crate::format::manifest::Time, Option<ChunkId>, u32);
+
+impl Planner {
+    pub fn new(shared: Arc<Shared>, tree: Arc<Tree>) -> Self {
+        let found = vec![false; shared.options.paths.len()];
+        Self {
+            shared,
+            tree,
+            window: Window::default(),
+            fetches: HashMap::new(),
+            entries: 0,
+            above: Vec::new(),
+            leftover: Leftover::default(),
+            links: HashMap::new(),
+            open_file: None,
+            found,
+            last: None,
+        }
+    }
+
+    /// Plans everything that comes, and hands on full windows.
+    ///
+    /// # Errors
+    /// Where the store fails for good; damaged segments are problems.
+    pub fn run(
+        mut self,
+        mut segments: mpsc::Receiver<Result<Segment, EngineError>>,
+        windows: &mpsc::Sender<Window>,
+    ) -> Result<Leftover, EngineError> {
+        while let Some(segment) = segments.blocking_recv() {
+            let segment = match segment {
+                Ok(segment) => segment,
+                Err(error) if is_damage(&error) => {
+                    self.shared.problem("the snapshot's manifest", error);
+                    self.last = None;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if self.shared.options.paths.is_empty() {
+                self.tree.check_seam(self.last.as_ref(), &segment)?;
+            }
+            for entry in &segment.entries {
+                self.entry(entry, &segment.chunks);
+            }
+            self.last = segment.entries.last().cloned();
+            if self.entries >= WINDOW_ENTRIES && !self.hand_on(windows) {
+                return Ok(self.leftover);
+            }
+        }
+        self.leave_to(&TreePath::root(), true);
+        self.hand_on(windows);
+        for (path, _) in self.shared.options.paths.iter().zip(&self.found).filter(|(_, found)| !**found) {
+            self.shared.problem(path, "the snapshot has no such path");
+        }
+        Ok(self.leftover)
+    }
+
+    fn hand_on(&mut self, windows: &mpsc::Sender<Window>) -> bool {
+        self.entries = 0;
+        // A file of several parts goes on in the next window only if it is handed on whole.
+        if self.last.as_ref().is_some_and(|last| last.file().is_some_and(|file| file.more)) {
+            return true;
+        }
+        self.fetches.clear();
+        windows.blocking_send(std::mem::take(&mut self.window)).is_ok()
+    }
+
+    fn entry(&mut self, entry: &Entry, chunks: &[ChunkRow]) {
+        self.entries += 1;
+        if let Node::File(file) = &entry.node
+            && file.part > 0
+        {
+            return self.next_part(entry, file, chunks);
+        }
+        self.leave_to(&entry.path, false);
+        if let Some((_, name)) = entry.path.split_last()
+            && let Some(above) = self.above.last_mut()
+        {
+            above.names.push(name.into());
+        }
+        let is_wanted = self.is_wanted(entry);
+        if entry.node == Node::Directory {
+            self.above.push(Above { entry: entry.clone(), state: Made::NotYet, names: Vec::new() });
+            if is_wanted {
+                self.make_above();
+            }
+            return;
+        }
+        if is_wanted && self.make_above() {
+            self.restore(entry, chunks);
+        } else {
+            self.open_file = Some((entry.path.clone(), None, 0));
+        }
+    }
+
+    fn is_wanted(&mut self, entry: &Entry) -> bool {
+        let mut is_below = self.shared.options.paths.is_empty();
+        for (path, found) in self.shared.options.paths.iter().zip(&mut self.found) {
+            *found |= entry.path == *path;
+            is_below |= entry.path.starts_with(path);
+        }
+        is_below && self.shared.options.selection.selects(&entry.path, entry.node == Node::Directory)
+    }
+
+    /// Leaves the directories that `path` is not in: what they hold in excess is known then.
+    fn leave_to(&mut self, path: &TreePath, all: bool) {
+        while let Some(above) = self.above.last().filter(|above| all || !path.starts_with(&above.entry.path)) {
+            let is_whole =
+                self.shared.options.delete && above.state == Made::Yes && self.is_restored_whole(&above.entry.path);
+            let Some(above) = self.above.pop() else { return };
+            if is_whole {
+                self.find_extra(&above);
+            }
+        }
+    }
+
+    /// Whether everything in the directory is restored, so that what else is there is in excess.
+    fn is_restored_whole(&self, path: &TreePath) -> bool {
+        let options = &self.shared.options;
+        options.selection.is_everything()
+            && (options.paths.is_empty() || options.paths.iter().any(|wanted| path.starts_with(wanted)))
+    }
+
+    fn find_extra(&mut self, above: &Above) {
+        let Some(target) = &self.shared.target else { return };
+        let Ok(names) = target.list(&above.entry.path) else { return };
+        for name in names {
+            let is_known = above.names.binary_search_by(|known| (**known).cmp(&name)).is_ok();
+            if let (false, Ok(path)) = (is_known, above.entry.path.join(&name)) {
+                self.leftover.extra.push(path);
+            }
+        }
+    }
+
+    /// Makes the directories above the entry at hand that have not been made. False where one cannot be.
+    fn make_above(&mut self) -> bool {
+        for at in 0..self.above.len() {
+            if self.above[at].state == Made::NotYet {
+                let made = self.make_directory(&self.above[at].entry);
+                self.above[at].state = if made { Made::Yes } else { Made::Failed };
+                if made {
+                    let entry = &self.above[at].entry;
+                    self.leftover.directories.push((entry.path.clone(), entry.metadata.clone()));
+                }
+            }
+            if self.above[at].state == Made::Failed {
+                self.shared.counts.skipped.fetch_add(1, Relaxed);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn make_directory(&self, entry: &Entry) -> bool {
+        let shared = &self.shared;
+        let Some(target) = shared.target.as_ref().filter(|_| !shared.options.dry_run) else {
+            self.done(entry, Action::Restored);
+            return true;
+        };
+        match self.try_directory(target, entry) {
+            Ok(true) => self.done(entry, Action::Restored),
+            Ok(false) => {
+                if let Err(error) = target.remove_leftovers(&entry.path) {
+                    shared.problem(&entry.path, error);
+                }
+                self.done(entry, Action::Kept);
+            }
+            Err(error) => {
+                shared.problem(&entry.path, format_args!("{error}; all below it is left out"));
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Makes a directory; where files may be replaced, also in place of one.
+    fn try_directory(&self, target: &Target, entry: &Entry) -> Result<bool, TargetError> {
+        match target.create_dir(&entry.path) {
+            Err(error)
+                if error.kind == TargetErrorKind::InTheWay
+                    && !entry.path.is_root()
+                    && self.shared.options.overwrite != Overwrite::Never =>
+            {
+                target.remove(&entry.path)?;
+                target.create_dir(&entry.path)
+            }
+            other => other,
+        }
+    }
+
+    fn done(&self, entry: &Entry, action: Action) {
+        let count = match action {
+            Action::Kept => &self.shared.counts.kept,
+            Action::Skipped => &self.shared.counts.skipped,
+            _ => &self.shared.counts.restored,
+        };
+        count.fetch_add(1, Relaxed);
+        self.shared.observer.event(Event::Entry { path: &entry.path, action, bytes: entry.size() });
+    }
+
+    /// Restores anything but a directory, or plans to.
+    fn restore(&mut self, entry: &Entry, chunks: &[ChunkRow]) {
+        self.open_file = Some((entry.path.clone(), None, 0));
+        let existing = match self.shared.target.as_ref().map(|target| target.existing(&entry.path)) {
+            None => None,
+            Some(Ok(existing)) => existing,
+            Some(Err(error)) => return self.shared.problem(&entry.path, error),
+        };
+        let replace = match self.judge(entry, existing.as_ref()) {
+            Verdict::Restore { replace } => replace,
+            Verdict::Keep => return self.keep(entry, existing, chunks),
+            Verdict::Skip(why) => {
+                self.shared.problem(&entry.path, why);
+                return self.done(entry, Action::Skipped);
+            }
+        };
+        if self.link(entry, chunks, replace) {
+            return;
+        }
+        match &entry.node {
+            Node::File(file) => self.file(entry, file, chunks, replace),
+            _ => self.special(entry, replace),
+        }
+    }
+
+    /// What is to be done where something lies already.
+    fn judge(&self, entry: &Entry, existing: Option<&Existing>) -> Verdict {
+        let Some(existing) = existing else { return Verdict::Restore { replace: false } };
+        let overwrite = self.shared.options.overwrite;
+        if existing.stat.kind == Kind::Directory {
+            return Verdict::Skip("a directory is in its place, and is kept");
+        }
+        match (overwrite, is_same(entry, existing)) {
+            (Overwrite::Always, _) | (Overwrite::IfChanged, false) => Verdict::Restore { replace: true },
+            (_, true) => Verdict::Keep,
+            (Overwrite::Never, false) => {
+                Verdict::Skip("something else is in its place, and is kept (--overwrite would replace it)")
+            }
+        }
+    }
+
+    /// Leaves what matches, but for its mode and owner.
+    fn keep(&mut self, entry: &Entry, existing: Option<Existing>, chunks: &[ChunkRow]) {
+        self.note_link(entry, chunks);
+        let differs = existing.is_some_and(|existing| {
+            let stat = existing.stat;
+            let owner = &entry.metadata.owner;
+            let is_link = stat.kind == Kind::Symlink;
+            (stat.mode != entry.metadata.mode && !is_link) || (stat.uid, stat.gid) != (owner.uid, owner.gid)
+        });
+        if let Some(target) = self.shared.target.as_ref().filter(|_| differs && !self.shared.options.dry_run) {
+            match target.set_metadata(&entry.path, &entry.metadata, &self.shared.policy) {
+                Ok(outcome) => self.shared.outcome(outcome),
+                Err(error) => self.shared.problem(&entry.path, error),
+            }
+        }
+        self.done(entry, Action::Kept);
+    }
+
+    /// Notes the first name of a file; true where this is a further one, which is linked at the end.
+    fn link(&mut self, entry: &Entry, chunks: &[ChunkRow], replace: bool) -> bool {
+        let group = entry.metadata.link_group;
+        let known = self.links.get(&group).filter(|(_, identity)| *identity == identity_of(entry, chunks));
+        match known {
+            Some((existing, _)) if group != 0 => {
+                let (path, existing) = (entry.path.clone(), existing.clone());
+                self.leftover.links.push(Link { path, existing, replace });
+                true
+            }
+            _ => {
+                self.note_link(entry, chunks);
+                false
+            }
+        }
+    }
+
+    fn note_link(&mut self, entry: &Entry, chunks: &[ChunkRow]) {
+        let group = entry.metadata.link_group;
+        if group != 0 {
+            let first = || (entry.path.clone(), identity_of(entry, chunks));
+            self.links.entry(group).or_insert_with(first);
+        }
+    }
+
+    fn special(&self, entry: &Entry, replace: bool) {
+        let shared = &self.shared;
+        if let Some(target) = shared.target.as_ref().filter(|_| !shared.options.dry_run) {
+            match target.make_special(entry, &shared.policy, replace) {
+                Ok(outcome) => shared.outcome(outcome),
+                Err(error) => return shared.problem(&entry.path, error),
+            }
+        }
+        self.done(entry, Action::Restored);
+    }
+
+    fn file(&mut self, entry: &Entry, file: &File, chunks: &[ChunkRow], replace: bool) {
+        if self.shared.options.dry_run {
+            return self.done(entry, Action::Restored);
+        }
+        let number = self.window.files.len() as u32;
+        self.window.files.push(FilePlan {
+            path: entry.path.clone(),
+            metadata: entry.metadata.clone(),
+            size: file.size,
+            is_dense: file.extents.is_empty() && !file.more,
+            replace,
+            torn: file.torn,
+            writes: 0,
+        });
+        self.open_file = Some((entry.path.clone(), Some(number), 0));
+        self.part(number, file, chunks);
+    }
+
+    fn next_part(&mut self, entry: &Entry, file: &File, chunks: &[ChunkRow]) {
+        match &self.open_file {
+            Some((path, Some(number), _)) if *path == entry.path => self.part(*number, file, chunks),
+            // It is not restored, or its first part was in a damaged segment: that has been said.
+            _ => {}
+        }
+    }
+
+    /// Plans the writes of a part of a file.
+    fn part(&mut self, number: u32, file: &File, chunks: &[ChunkRow]) {
+        let Some((_, _, at)) = &mut self.open_file else { return };
+        let mut extents = Layout::new(*at, file);
+        match &file.content {
+            Content::Empty => {}
+            Content::Packed { chunk, offset, length, .. } => {
+                let row = chunks[*chunk as usize];
+                extents.write(*offset, *length, |write| self.window.add(&mut self.fetches, row, number, write, true));
+            }
+            Content::Chunked { chunks: rows } => {
+                for &chunk in rows {
+                    let row = chunks[chunk as usize];
+                    extents.write(0, row.plain, |write| self.window.add(&mut self.fetches, row, number, write, false));
+                }
+            }
+        }
+        *at = extents.end(file);
+    }
+}
+
+enum Verdict {
+    Restore { replace: bool },
+    Keep,
+    Skip(&'static str),
+}
+
+/// Whether what lies there is what would be restored, so far as kind, size, time and target of a link tell.
+fn is_same(entry: &Entry, existing: &Existing) -> bool {
+    let stat = &existing.stat;
+    match &entry.node {
+        Node::File(file) => stat.kind == Kind::File && stat.size == file.size && stat.mtime == entry.metadata.mtime,
+        Node::Symlink { target } => existing.link_target.as_deref() == Some(target),
+        node => stat.node().as_ref() == Some(node),
+    }
+}
+
+fn identity_of(entry: &Entry, chunks: &[ChunkRow]) -> Identity {
+    let (chunk, at) = match entry.file().map(|file| &file.content) {
+        Some(Content::Packed { chunk, offset, .. }) => (chunks.get(*chunk as usize).map(|row| row.id), *offset),
+        Some(Content::Chunked { chunks: rows }) => {
+            (rows.first().and_then(|&row| chunks.get(row as usize)).map(|row| row.id), rows.len() as u32)
+        }
+        _ => (None, 0),
+    };
+    Identity(entry.size(), entry.metadata.mtime, chunk, at)
+}
+
+impl Window {
+    /// Adds a write, to the fetch of its chunk that is planned already if the files are near each other.
+    fn add(
+        &mut self,
+        fetches: &mut HashMap<ChunkId, (u32, u32)>,
+        row: ChunkRow,
+        file: u32,
+        (from, length, offset): (u32, u32, u64),
+        is_packed: bool,
+    ) {
+        let next = self.chunks.len() as u32;
+        let known = fetches.get(&row.id).filter(|(_, first)| is_packed || file - first <= OPEN_REACH);
+        let fetch = match known {
+            Some(&(fetch, _)) => fetch,
+            None => {
+                fetches.insert(row.id, (next, file));
+                self.chunks.push(ChunkPlan { row, writes: Vec::new() });
+                next
+            }
+        };
+        self.chunks[fetch as usize].writes.push(Write { file, from, length, offset });
+        self.files[file as usize].writes += 1;
+    }
+}
+
+/// Whether an error says that an object is damaged or gone, and not that the store cannot be reached.
+pub fn is_damage(error: &EngineError) -> bool {
+    use crate::repository::RepositoryError;
+    use crate::store::ErrorKind;
+    match error {
+        EngineError::Repository(RepositoryError::Damaged { .. }) => true,
+        EngineError::Repository(RepositoryError::Store(error)) => {
+            matches!(error.kind, ErrorKind::NotFound | ErrorKind::WrongLength | ErrorKind::NotADirectory)
+        }
+        _ => false,
+    }
+}
