@@ -6,10 +6,14 @@ use std::{
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        mpsc::{Receiver, sync_channel},
     },
     thread::{sleep, spawn},
-    time::Duration,
+    time::{Duration, Instant},
 };
+
+/// How many pieces of up to 64 KiB are on their way at most.
+const IN_FLIGHT: usize = 4096;
 
 /// A relay to one port; it goes on until the process ends.
 pub struct Relay {
@@ -101,23 +105,35 @@ fn pump(client: TcpStream, server: TcpStream, shared: &Arc<Shared>) {
     spawn(move || pass(server, client, &down, false));
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, shared: &Shared, up: bool) {
-    let (mut buffer, mut passed) = (vec![0; 64 << 10], 0);
+/// Takes bytes in as they come; another thread hands them on when their time has come, so that a delay costs time
+/// and no throughput.
+fn pass(mut from: TcpStream, to: TcpStream, shared: &Arc<Shared>, up: bool) {
+    let (queue, due) = sync_channel(IN_FLIGHT);
+    let (source, shared_too) = (from.try_clone().unwrap(), Arc::clone(shared));
+    spawn(move || deliver(due, &source, to, &shared_too, up));
+    let mut buffer = vec![0; 64 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
-        let delay = shared.delay_us.load(Relaxed);
-        if delay > 0 {
-            sleep(Duration::from_micros(delay));
+        let at = Instant::now() + Duration::from_micros(shared.delay_us.load(Relaxed));
+        if queue.send((at, buffer[..read].to_vec())).is_err() {
+            break;
         }
+    }
+}
+
+fn deliver(due: Receiver<(Instant, Vec<u8>)>, from: &TcpStream, mut to: TcpStream, shared: &Shared, up: bool) {
+    let mut passed = 0;
+    for (at, bytes) in due {
+        sleep(at.saturating_duration_since(Instant::now()));
         drop(shared.resumed.wait_while(shared.stalled.lock().unwrap(), |stalled| *stalled).unwrap());
         let total = if up { &shared.sent } else { &shared.received };
-        total.fetch_add(read as u64, Relaxed);
-        passed += read as u64;
+        total.fetch_add(bytes.len() as u64, Relaxed);
+        passed += bytes.len() as u64;
         let limit = shared.cut_after.load(Relaxed);
         if up && limit > 0 && passed > limit {
             shared.cuts.fetch_add(1, Relaxed);
             break;
         }
-        if to.write_all(&buffer[..read]).is_err() {
+        if to.write_all(&bytes).is_err() {
             break;
         }
     }

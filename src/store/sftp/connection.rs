@@ -300,6 +300,10 @@ async fn no_connection(ssh: &Ssh, failure: &Failure, address: &str) -> StoreErro
         let message = format!("the server's login script prints text before SFTP begins: {text}");
         return error(ErrorKind::NoSftp, message);
     }
+    if let Some(refused) = ssh.meter.refused() {
+        ssh.kill().await;
+        return error(ErrorKind::LimitExceeded, refused.to_owned());
+    }
     let end = ssh.finish().await;
     let (kind, message) = failure::no_connection(&ssh.stderr(), end.code);
     if ssh.stderr().is_empty() && kind == ErrorKind::NoSftp {

@@ -1,5 +1,6 @@
 //! Stands between the pipes of ssh and the SFTP client: refuses packets that would make the client allocate
-//! without bound or hang, notices progress, and keeps the first bytes, which tell a login script that prints.
+//! without bound or hang, makes ASCII of texts that would end the session where they are not UTF-8, notices
+//! progress, and keeps the first bytes, which tell a login script that prints.
 
 use std::{
     io,
@@ -19,6 +20,7 @@ const PACKET_MAX: u32 = 4 << 20;
 const NAME_MIN: u32 = 12;
 /// How many bytes of the beginning are kept.
 const HEAD: usize = 80;
+const STATUS: u8 = 101;
 const DATA: u8 = 103;
 const NAMES: u8 = 104;
 
@@ -78,23 +80,25 @@ struct Packets {
     started: usize,
     /// Bytes of the packet that are still to come after `start`.
     rest: u32,
+    texts: Texts,
     /// Packets that have begun.
     count: u64,
 }
 
 impl Packets {
     /// Looks at the next bytes; why they are refused, or how many packets began in them.
-    fn take(&mut self, mut bytes: &[u8]) -> Result<u64, &'static str> {
+    fn take(&mut self, mut bytes: &mut [u8]) -> Result<u64, &'static str> {
         let before = self.count;
         while !bytes.is_empty() {
+            let length = if self.rest > 0 { bytes.len().min(self.rest as usize) } else { 1 };
+            let (piece, after) = bytes.split_at_mut(length);
+            bytes = after;
             if self.rest > 0 {
-                let skipped = bytes.len().min(self.rest as usize);
-                self.rest -= skipped as u32;
-                bytes = &bytes[skipped..];
+                self.rest -= length as u32;
+                self.texts.clean(piece);
             } else {
-                self.start[self.started] = bytes[0];
+                self.start[self.started] = piece[0];
                 self.started += 1;
-                bytes = &bytes[1..];
                 self.judge()?;
             }
         }
@@ -118,8 +122,86 @@ impl Packets {
 
     fn begin_rest(&mut self, rest: u32) {
         (self.started, self.rest) = (0, rest);
+        self.texts = match self.start[4] {
+            NAMES => Texts::at(Field::NameLength, 4),
+            STATUS => Texts::at(Field::Code, 4),
+            _ => Texts::default(),
+        };
         self.count += 1;
     }
+}
+
+/// Finds the texts in a packet that the client wants in UTF-8, and makes ASCII of them. Our own names are ASCII;
+/// a foreign name or a message in another encoding would end the session.
+#[derive(Clone, Copy, Debug, Default)]
+struct Texts {
+    field: Field,
+    /// Bytes of the field that are still to come.
+    left: u32,
+    /// The last four bytes.
+    word: u32,
+}
+
+/// What a byte belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Field {
+    NameLength,
+    Name,
+    LongLength,
+    Long,
+    Flags,
+    Attributes,
+    Code,
+    MessageLength,
+    Message,
+    /// Nothing that matters.
+    #[default]
+    Rest,
+}
+
+impl Texts {
+    fn at(field: Field, left: u32) -> Texts {
+        Texts { field, left, word: 0 }
+    }
+
+    fn clean(&mut self, bytes: &mut [u8]) {
+        for byte in bytes {
+            if self.field == Field::Rest {
+                return;
+            }
+            if matches!(self.field, Field::Name | Field::Message) && !byte.is_ascii() {
+                *byte = b'?';
+            }
+            self.word = self.word << 8 | u32::from(*byte);
+            self.left = self.left.saturating_sub(1);
+            while self.left == 0 && self.field != Field::Rest {
+                *self = self.next();
+            }
+        }
+    }
+
+    /// The field that follows; empty ones have nothing left at once.
+    fn next(self) -> Texts {
+        match self.field {
+            Field::NameLength => Texts::at(Field::Name, self.word),
+            Field::Name => Texts::at(Field::LongLength, 4),
+            Field::LongLength => Texts::at(Field::Long, self.word),
+            Field::Long => Texts::at(Field::Flags, 4),
+            Field::Flags => attributes(self.word),
+            Field::Attributes => Texts::at(Field::NameLength, 4),
+            Field::Code => Texts::at(Field::MessageLength, 4),
+            Field::MessageLength => Texts::at(Field::Message, self.word),
+            Field::Message | Field::Rest => Texts::default(),
+        }
+    }
+}
+
+/// The attributes that the flags announce: size 8, owners 8, permissions 4, times 8. Extended ones have no fixed
+/// length; no server is known to list them.
+fn attributes(flags: u32) -> Texts {
+    let lengths = [(1, 8), (2, 8), (4, 4), (8, 8)];
+    let length = lengths.iter().filter(|(flag, _)| flags & flag != 0).map(|(_, length)| length).sum();
+    if flags & 0x8000_0000 == 0 { Texts::at(Field::Attributes, length) } else { Texts::default() }
 }
 
 /// What ssh writes, guarded.
@@ -134,7 +216,7 @@ impl<R> GuardedRead<R> {
         Self { inner, meter, packets: Packets::default() }
     }
 
-    fn look_at(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn look_at(&mut self, bytes: &mut [u8]) -> io::Result<()> {
         self.meter.progress();
         if self.packets.count == 0 {
             self.meter.keep_head(bytes);
@@ -152,7 +234,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for GuardedRead<R> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        Poll::Ready(self.look_at(&buf.filled()[before..]))
+        Poll::Ready(self.look_at(&mut buf.filled_mut()[before..]))
     }
 }
 
@@ -215,7 +297,7 @@ mod tests {
     /// What the guard says when the bytes come in pieces of `step`.
     fn judged(bytes: &[u8], step: usize) -> Result<u64, &'static str> {
         let mut packets = Packets::default();
-        bytes.chunks(step).map(|piece| packets.take(piece)).sum()
+        bytes.to_vec().chunks_mut(step).map(|piece| packets.take(piece)).sum()
     }
 
     #[test]
@@ -236,6 +318,29 @@ mod tests {
             for step in 1..20 {
                 assert!(judged(&bytes, step).is_err(), "{bytes:?}");
             }
+        }
+    }
+
+    fn text(text: &[u8]) -> Vec<u8> {
+        [&u32::try_from(text.len()).unwrap().to_be_bytes()[..], text].concat()
+    }
+
+    #[test]
+    fn texts_become_ascii_and_nothing_else_is_touched() {
+        let packets = |name: &[u8], message: &[u8]| {
+            let sized = [&[0, 0, 0, 13][..], &[0xee; 20]].concat();
+            let unsized_ = [0, 0, 0, 0];
+            let names = [&[0xff, 0, 0, 7][..], &[0, 0, 0, 3], &text(name), &text(b"\xe9long"), &sized];
+            let more = [&text(name)[..], &text(b""), &unsized_, &text(b""), &text(b"\xe9"), &sized];
+            let names = packet(NAMES, &[names.concat(), more.concat()].concat());
+            let status = packet(STATUS, &[&[0xff, 0, 0, 7, 0, 0, 0, 4][..], &text(message), &text(b"")].concat());
+            [names, status, packet(DATA, &[0xff; 300])].concat()
+        };
+        let clean = packets(b"b?d", b"not allow?d");
+        for step in 1..40 {
+            let (mut bytes, mut guard) = (packets(b"b\xe4d", b"not allow\xe9d"), Packets::default());
+            let taken: u64 = bytes.chunks_mut(step).map(|piece| guard.take(piece).unwrap()).sum();
+            assert_eq!((taken, &bytes), (3, &clean));
         }
     }
 

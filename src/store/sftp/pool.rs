@@ -14,6 +14,9 @@ use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Bytes under way on one connection: enough to fill ssh's window on a long link.
 const WINDOW: u64 = 16 << 20;
+/// The window after a connection was lost: it grows again with every transfer that ends well, for on a link that
+/// breaks often, much at once is much lost at once, and nothing would ever be whole.
+const WINDOW_AFTER_LOSS: u64 = WINDOW / 16;
 /// What a transfer counts at least: so that at most 64 objects are open on one connection.
 const TRANSFER_MIN: u64 = WINDOW / 64;
 /// The first connection takes a quarter of the others' bulk, so that questions are answered soon.
@@ -38,6 +41,8 @@ pub(super) struct Pool {
     /// A transfer has ended, or a connection was added.
     changed: Notify,
     questions: Arc<Semaphore>,
+    /// Bytes that may be under way on each connection now.
+    window: AtomicU64,
     may_grow: AtomicBool,
     growing: AtomicBool,
     closed: AtomicBool,
@@ -77,15 +82,19 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         self.slot.connection.ssh.call_ends();
         self.slot.load.fetch_sub(self.cost, Relaxed);
+        if self.slot.connection.ssh.is_alive() {
+            let grown = |window: u64| Some((window + self.cost).min(WINDOW));
+            let _ = self.pool.window.fetch_update(Relaxed, Relaxed, grown); // never refused
+        }
         self.pool.changed.notify_one();
     }
 }
 
 /// Which connection a transfer of `bytes` goes to: the least loaded with room, the first only for its share.
-fn choose(loads: &[u64], bytes: u64) -> Option<usize> {
+fn choose(loads: &[u64], bytes: u64, window: u64) -> Option<usize> {
     let cost = cost(bytes);
     let share = |at: usize| if at == 0 && loads.len() > 1 && bytes > SMALL { FIRST_SHARE } else { 1 };
-    let has_room = |at: &usize| loads[*at] == 0 || loads[*at] + cost <= WINDOW / share(*at);
+    let has_room = |at: &usize| loads[*at] == 0 || loads[*at] + cost <= window / share(*at);
     (0..loads.len()).filter(has_room).min_by_key(|at| (loads[*at] + cost) * share(*at))
 }
 
@@ -107,6 +116,7 @@ impl Pool {
             next: AsyncMutex::default(),
             changed: Notify::new(),
             questions: Arc::new(Semaphore::new(QUESTIONS)),
+            window: AtomicU64::new(WINDOW),
             may_grow: AtomicBool::new(true),
             growing: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -122,7 +132,11 @@ impl Pool {
     /// The connections that are alive, oldest first; the dead ones are let go.
     fn alive(&self) -> Vec<Arc<Slot>> {
         let mut slots = self.slots();
+        let before = slots.len();
         slots.retain(|slot| slot.connection.ssh.is_alive());
+        if slots.len() < before {
+            self.window.store(WINDOW_AFTER_LOSS, Relaxed);
+        }
         slots.clone()
     }
 
@@ -155,7 +169,7 @@ impl Pool {
             self.check_open()?;
             let slots = self.alive();
             let loads: Vec<u64> = slots.iter().map(|slot| slot.load.load(Relaxed)).collect();
-            if let Some(at) = choose(&loads, bytes) {
+            if let Some(at) = choose(&loads, bytes, self.window.load(Relaxed)) {
                 return Ok(Ticket::new(self, Arc::clone(&slots[at]), cost(bytes), None));
             }
             if slots.is_empty() {
@@ -237,26 +251,26 @@ mod tests {
     #[test]
     fn a_window_never_overflows_and_never_blocks_an_object_that_is_alone() {
         for bytes in [0, 1, MIB, 16 * MIB, 100 * MIB] {
-            assert_eq!(choose(&[0], bytes), Some(0));
+            assert_eq!(choose(&[0], bytes, WINDOW), Some(0));
         }
-        assert_eq!(choose(&[15 * MIB], MIB), Some(0));
-        assert_eq!(choose(&[16 * MIB], 1), None);
-        assert_eq!(choose(&[15 * MIB + 1], MIB), None);
+        assert_eq!(choose(&[15 * MIB], MIB, WINDOW), Some(0));
+        assert_eq!(choose(&[16 * MIB], 1, WINDOW), None);
+        assert_eq!(choose(&[15 * MIB + 1], MIB, WINDOW), None);
     }
 
     #[test]
     fn bulk_prefers_the_other_connections_and_small_objects_the_least_loaded() {
-        assert_eq!(choose(&[0, MIB], MIB), Some(1));
-        assert_eq!(choose(&[0, 8 * MIB], MIB), Some(0));
-        assert_eq!(choose(&[4 * MIB, 16 * MIB], MIB), None);
-        assert_eq!(choose(&[4 * MIB, 16 * MIB], 1), Some(0));
-        assert_eq!(choose(&[0, 0, 0], 1), Some(0));
+        assert_eq!(choose(&[0, MIB], MIB, WINDOW), Some(1));
+        assert_eq!(choose(&[0, 8 * MIB], MIB, WINDOW), Some(0));
+        assert_eq!(choose(&[4 * MIB, 16 * MIB], MIB, WINDOW), None);
+        assert_eq!(choose(&[4 * MIB, 16 * MIB], 1, WINDOW), Some(0));
+        assert_eq!(choose(&[0, 0, 0], 1, WINDOW), Some(0));
     }
 
     #[test]
     fn no_more_than_64_small_objects_are_open_on_a_connection() {
         let mut load = 0;
-        let fit = std::iter::from_fn(|| choose(&[load], 1).map(|_| load += cost(1))).count();
+        let fit = std::iter::from_fn(|| choose(&[load], 1, WINDOW).map(|_| load += cost(1))).count();
         assert_eq!(fit, 64);
     }
 }
