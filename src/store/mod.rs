@@ -4,13 +4,14 @@
 //! is a store: [`retry`], [`limit`], and for tests [`fault`] and [`record`]. One suite, [`contract`], holds them
 //! all to the promises written at [`Store`].
 
-// pub mod contract;
+pub mod contract;
 pub mod dir;
 pub mod fault;
 pub mod limit;
 pub mod memory;
 pub mod record;
 pub mod retry;
+pub mod sftp;
 
 use crate::format::name::{Dir, Name};
 use bytes::Bytes;

@@ -1,0 +1,5 @@
+//! What integration tests share: a real OpenSSH server on loopback, and a relay that can hurt the link to it.
+#![allow(dead_code)]
+
+pub mod relay;
+pub mod sshd;
