@@ -101,7 +101,7 @@ impl Filter {
         patterns.add_options("--iexclude", &options.iexclude, true)?;
         Ok(Self {
             patterns: patterns.build()?,
-            tags: options.exclude_if_present.iter().map(|name| tag_name(name)).collect::<Result<_, _>>()?,
+            tags: options.exclude_if_present.iter().map(tag_name).collect::<Result<_, _>>()?,
             caches: options.exclude_caches,
             larger_than: options.exclude_larger_than,
             one_file_system: options.one_file_system,

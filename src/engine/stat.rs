@@ -53,7 +53,8 @@ pub struct Stat {
 }
 
 impl Stat {
-    /// Takes over what the system said.
+    /// Takes over what the system said, whose numbers have other widths on other machines.
+    #[allow(clippy::unnecessary_cast, reason = "necessary on some")]
     pub(super) fn new(stat: &rustix::fs::Stat) -> io::Result<Self> {
         Ok(Self {
             kind: Kind::new(FileType::from_raw_mode(stat.st_mode))?,

@@ -113,32 +113,39 @@ impl<P: FnMut(Problem)> Walk<P> {
     /// Looks at the next name of the innermost directory.
     fn look(&mut self) -> Step {
         let Some(level) = self.levels.last_mut() else { return Step::End };
-        match level.look(&self.filter) {
-            Ok(step) => step,
-            Err((problem, step)) => {
-                (self.problems)(problem);
-                step
-            }
-        }
+        level.look(&self.filter, &mut self.problems)
     }
 }
 
 impl Level {
-    /// Looks at its next name; on a problem, also says how to go on.
-    fn look(&mut self, filter: &Filter) -> Result<Step, (Problem, Step)> {
-        let Some(name) = self.names.next() else { return Ok(Step::Up) };
-        let fail = |error| (Problem::new(&self.path, "read the directory to its end", error), Step::Up);
-        let directory = self.directory.handle().map_err(fail)?;
-        let fail = |error| (Problem::new(&self.path, "keep a name in it", error), Step::Next);
-        let path = self.path.join(name).map_err(fail)?;
+    /// Looks at its next name.
+    fn look(&mut self, filter: &Filter, problems: &mut impl FnMut(Problem)) -> Step {
+        let Some(name) = self.names.next() else { return Step::Up };
+        let directory = match self.directory.handle() {
+            Ok(directory) => directory,
+            Err(error) => {
+                problems(Problem::new(&self.path, "read the directory to its end", error));
+                return Step::Up;
+            }
+        };
+        let path = match self.path.join(name) {
+            Ok(path) => path,
+            Err(error) => {
+                problems(Problem::new(&self.path, "keep a name in it", error));
+                return Step::Next;
+            }
+        };
         let stat = match fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => return Ok(Step::Next),
+            Err(Errno::NOENT) => return Step::Next,
             other => other.map_err(io::Error::from).and_then(|stat| Stat::new(&stat)),
         };
         match stat {
-            Ok(stat) if leaves_out(filter, &path, &stat) => Ok(Step::Next),
-            Ok(stat) => Ok(Step::Found(path, Place::In(Arc::clone(&self.directory)), stat)),
-            Err(error) => Err((Problem::new(&path, "look at it", error), Step::Next)),
+            Ok(stat) if leaves_out(filter, &path, &stat) => Step::Next,
+            Ok(stat) => Step::Found(path, Place::In(Arc::clone(&self.directory)), stat),
+            Err(error) => {
+                problems(Problem::new(&path, "look at it", error));
+                Step::Next
+            }
         }
     }
 }

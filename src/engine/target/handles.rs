@@ -47,11 +47,14 @@ impl Handles {
             }
             missing.push(std::mem::replace(&mut at, above));
         };
-        for path in missing.into_iter().rev() {
+        while let Some(path) = missing.pop() {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let name = path.split_last().map_or(&b"."[..], |(_, name)| name);
             handle = Arc::new(fs::openat(&handle, name, flags, Mode::empty())?);
-            self.open().keep(path, &handle);
+            // Of a way longer than what is held, only the end: the rest would push itself out.
+            if missing.len() < OPEN_MAX {
+                self.open().keep(path, &handle);
+            }
         }
         Ok(handle)
     }
