@@ -41,10 +41,10 @@ def derive(context, data, length=32):
 
 def repository_file(data):
     demand(len(data) <= 4096, "repository file", "too long")
-    match = re.match(rb"nfz repository\nformat: ([1-9][0-9]{0,8})\nid: ([0-9a-f]{32})\n(?:\n|\Z)", data)
-    if not match:
-        raise Refused("repository file", "not an nfz repository")
+    match = re.match(rb"nfz repository\nformat: ([^\n]*)(?:\nid: ([0-9a-f]{32})(?:\n|\Z))?", data)
+    demand(match, "repository file", "not an nfz repository")
     demand(match[1] == b"1", "unknown version", "a format that this program does not know")
+    demand(match[2], "repository file", "no id")
     return bytes.fromhex(match[2].decode())
 
 
@@ -52,9 +52,10 @@ Slot = namedtuple("Slot", "data flags repo_id epoch m t p")
 
 
 def slot_header(data):
-    demand(len(data) == 174 and data[:4] == b"NFZK", "malformed slot", "length or first bytes")
-    version, kdf, flags, repo_id, epoch, m, t, p = struct.unpack_from("<BBH16sHIII", data, 4)
-    demand(version == 1, "unknown version", "slot")
+    demand(len(data) > 4 and data[:4] == b"NFZK", "malformed slot", "first bytes")
+    demand(data[4] == 1, "unknown version", "slot")
+    demand(len(data) == 174, "malformed slot", "length")
+    kdf, flags, repo_id, epoch, m, t, p = struct.unpack_from("<BH16sHIII", data, 5)
     demand((kdf, flags) in ((1, 1), (1, 3), (0, 2)), "malformed slot", "kdf and flags")
     if kdf == 0:
         demand((m, t, p) == (0, 0, 0) and data[38:70] == ZERO32, "malformed slot", "cost or salt without a password")
@@ -103,9 +104,8 @@ def padme(length):
 
 
 def open_object(keys, kind, id, data):
-    demand(64 <= len(data) <= OBJECT_MAX, "length", "too short or too long")
-    magic, version, mode, epoch, length = struct.unpack_from("<4sBBHI", data)
-    demand(magic == b"NFZ1", "header")
+    demand(64 <= len(data) <= OBJECT_MAX and data[:4] == b"NFZ1", "header", "too short, too long or no object")
+    version, mode, epoch, length = struct.unpack_from("<BBHI", data, 4)
     demand(version == 1 and mode == 0, "unknown version", "of an object, or mode")
     demand(length == len(data), "length", "not as long as it says")
     demand(epoch == 0, "unknown epoch")
@@ -114,7 +114,6 @@ def open_object(keys, kind, id, data):
         payload = aead_open(data[36:], aad, data[12:36], keys.seal[kind])
     except CryptoError:
         raise Refused("not authentic") from None
-    demand(len(payload) >= 12, "malformed payload", "too short")
     codec, zeros, raw_len, comp_len = struct.unpack_from("<B3sII", payload)
     demand(zeros == bytes(3) and 12 + comp_len <= len(payload), "malformed payload", "fields")
     demand(len(data) == padme(64 + comp_len), "malformed payload", "padded length")
@@ -125,15 +124,14 @@ def open_object(keys, kind, id, data):
     if codec == 1:
         plain = decompressed(plain, raw_len)
     demand(len(plain) == raw_len, "malformed payload", "length of the plaintext")
-    demand(keyed(keys.ids[kind], plain) == id, "wrong id")
+    demand(keyed(keys.ids[kind], plain) == id, "malformed payload", "another id")
     return plain
 
 
 def decompressed(frame, raw_len):
     try:
         demand(frame[:4] == b"\x28\xb5\x2f\xfd", "malformed payload", "not a zstd frame")
-        size = zstandard.get_frame_parameters(frame).content_size
-        demand(size in (raw_len, zstandard.CONTENTSIZE_UNKNOWN), "malformed payload", "size in the zstd frame")
+        demand(zstandard.frame_content_size(frame) == raw_len, "malformed payload", "size in the zstd frame")
         return zstandard.ZstdDecompressor().decompress(frame, max_output_size=raw_len, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise Refused("malformed payload", str(error)) from None
@@ -223,25 +221,28 @@ NODES = ("directory", "file", "link", "fifo", "socket", "character", "disk")
 
 
 class Rows:
-    """Rows must be first named in order, and all of them must be named."""
+    """Rows are first named in order, each is named, and none stands there twice."""
 
-    def __init__(self, rows):
-        self.rows, self.named = rows, 0
-        demand(len({row[0] if len(row) == 3 else row for row in rows}) == len(rows), "manifest", "a row twice")
+    def __init__(self, rows, names, failure):
+        self.rows, self.named, self.failure = rows, 0, failure
+        demand(len(set(names)) == len(rows), failure, "a row twice")
 
     def row(self, number):
-        demand(number < len(self.rows) and number <= self.named, "manifest", "row")
+        demand(number < len(self.rows), "manifest", "a row that is not there")
+        demand(number <= self.named, self.failure, "rows out of order")
         self.named = max(self.named, number + 1)
         return self.rows[number]
 
     def end(self):
-        demand(self.named == len(self.rows), "manifest", "a row that nothing names")
+        demand(self.named == len(self.rows), self.failure, "a row that nothing names")
 
 
 def segment(data):
     d = Decoder(data)
-    chunks = Rows(d.list(lambda: (d.take(32), d.u32(), d.u32())))
-    owners = Rows(d.list(lambda: (d.u32(), d.u32(), d.bytes(), d.bytes())))
+    rows = d.list(lambda: (d.take(32), d.u32(), d.u32()))
+    chunks = Rows(rows, [id for id, _, _ in rows], "manifest")
+    rows = d.list(lambda: (d.u32(), d.u32(), d.bytes(), d.bytes()))
+    owners = Rows(rows, rows, "encoding")  # the encoder derives them
     demand(all(1 <= plain <= PLAIN_MAX for _, plain, _ in chunks.rows), "manifest", "length of a chunk")
     count, entries, before = d.u64(), [], None
     demand(1 <= count <= 65536, "manifest", "number of entries")
@@ -259,7 +260,7 @@ def segment(data):
 def one_entry(d, chunks, owners, before):
     shared, suffix = d.u32(), d.bytes()
     demand(shared <= len(before), "manifest", "shares more than there is")
-    demand(shared == len(before) or before[shared:shared + 1] != suffix[:1], "manifest", "could share more")
+    demand(shared == len(before) or before[shared:shared + 1] != suffix[:1], "encoding", "could share more")
     path = checked_path(before[:shared] + suffix, "manifest")
     owner, mode = owners.row(d.u32()), d.u32()
     mtime, ctime, inode, link_group = d.time("manifest"), d.time("manifest"), d.u64(), d.u64()
@@ -294,13 +295,15 @@ def one_file(d, chunks):
         demand(data > 0 and offset + data <= content[1][1], "manifest", "outside its pack")
     elif form == 2:
         content = ("chunked", [chunks.row(row) for row in d.list(d.u32)])
-        demand(content[1], "manifest", "chunked into nothing")
+        demand(1 <= len(content[1]) <= 16384, "manifest", "number of chunks")
         data = sum(plain for _, plain, _ in content[1])
     for at, (some, hole) in enumerate(extents):
         demand((some or at == 0) and (hole or at == len(extents) - 1 > 0), "manifest", "extents")
+    demand(len(extents) <= 16384, "manifest", "number of extents")
     demand(not extents or sum(some for some, _ in extents) == data, "manifest", "sum of the data")
     total = data + sum(hole for _, hole in extents)
     several = part > 0 or more
+    demand(part < (1 << 32) - 1 or not more, "manifest", "number of parts")
     demand(total <= size if several else total == size, "manifest", "size")
     demand(not several or form == 2 or (form == 0 and len(extents) == 1), "manifest", "what a part may be")
     return File(size, part, more, extents, content, data, total)
@@ -342,7 +345,8 @@ Root = namedtuple("Root", "time host user source label program totals complete g
 
 def snapshot_root(data):
     d = Decoder(data)
-    demand(d.u32() == 1, "unknown version", "snapshot root")
+    demand(data[:1] in (b"", b"\x01"), "unknown version", "snapshot root")
+    d.u32()
     root = Root(d.time("manifest"), d.bytes(), d.bytes(), d.bytes(), d.bytes(), d.bytes(), [d.u64() for _ in range(5)],
                 d.flag(), d.u64(), d.list(lambda: d.take(32)), d.list(lambda: d.take(32)),
                 d.list(lambda: (d.take(32), d.u32(), d.u32(), d.bytes())))
@@ -352,4 +356,6 @@ def snapshot_root(data):
     demand(paths and paths[0] == b"", "manifest", "the first segment")
     demand(all(order(a) <= order(b) for a, b in zip(paths, paths[1:])), "manifest", "order of segments")
     demand(all(1 <= count <= 65536 for _, _, count, _ in root.segments), "manifest", "number of entries")
+    sums = [sum(count for _, _, count, _ in root.segments), root.totals[0], root.totals[1] + root.totals[2]]
+    demand(sums[0] >= sums[1] >= sums[2], "manifest", "totals")
     return root

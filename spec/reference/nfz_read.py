@@ -21,8 +21,7 @@ class Repository:
         self.keys = nfz.Keys(repo_id, self.master_secret(repo_id, password, key_file))
         found = [nfz.config(self.object("config", id)[0]) for id in self.ids("config")]
         demand(found, "configuration", "there is none")
-        self.config = max(found, key=lambda each: each["generation"])
-        demand(not self.config["reader_features"], "unknown feature", "a newer program is needed")
+        demand(not max(found, key=lambda each: each["generation"])["reader_features"], "unknown feature")
 
     def problem(self, what, why):
         self.problems += 1
