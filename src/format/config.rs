@@ -72,7 +72,7 @@ pub enum ConfigError {
     #[error(transparent)]
     Encoding(#[from] EncodingError),
     /// Its values make no sense.
-    #[error("its sizes contradict each other or are out of bounds")]
+    #[error("its time or its sizes contradict each other or are out of bounds")]
     Sizes,
     /// It was written by a later program.
     #[error("it needs feature {0}, which this program does not know: use a newer one")]
@@ -109,16 +109,29 @@ impl Config {
         encoding::encode(self, PLAIN_MAX)
     }
 
-    /// Reads what [`encode`](Config::encode) wrote, and refuses what this program cannot honour.
+    /// Reads what [`encode`](Config::encode) wrote, and refuses what this program cannot honour as reader and writer.
     ///
     /// # Errors
     /// [`ConfigError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, ConfigError> {
-        let config: Self = encoding::decode(bytes, PLAIN_MAX)?;
-        if let Some(&feature) = config.reader_features.iter().chain(&config.writer_features).next() {
+        let config = Self::decode_for_reading(bytes)?;
+        if let Some(&feature) = config.writer_features.first() {
             return Err(ConfigError::UnknownFeature(feature));
         }
         if config.is_sane() { Ok(config) } else { Err(ConfigError::Sizes) }
+    }
+
+    /// As [`decode`](Config::decode), for who will write nothing: refuses only what a reader cannot honour.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn decode_for_reading(bytes: &[u8]) -> Result<Self, ConfigError> {
+        let config: Self = encoding::decode(bytes, PLAIN_MAX)?;
+        match config.reader_features.first() {
+            Some(&feature) => Err(ConfigError::UnknownFeature(feature)),
+            None if !config.created.is_valid() => Err(ConfigError::Sizes),
+            None => Ok(config),
+        }
     }
 
     fn is_sane(&self) -> bool {

@@ -29,7 +29,7 @@ pub fn encode(record: &impl Encode, limit: usize) -> Result<Vec<u8>, EncodingErr
     if bytes.len() > limit { Err(EncodingError::TooLarge(limit)) } else { Ok(bytes) }
 }
 
-/// The record that `bytes` encode. Allocates at most in proportion to `bytes`, and never more than [`DECODED_MAX`].
+/// The record that `bytes` encode. Never allocates more than [`DECODED_MAX`].
 ///
 /// # Errors
 /// [`EncodingError`].

@@ -10,7 +10,7 @@ use super::{
     path::{PathError, TreePath},
 };
 use bincode::{Decode, Encode};
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::{HashMap, HashSet}, sync::Arc};
 
 /// A time in seconds and nanoseconds since 1970; times before have negative seconds and the nanoseconds still count up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -22,7 +22,9 @@ pub struct Time {
 }
 
 impl Time {
-    fn is_valid(self) -> bool {
+    /// Whether the nanoseconds are less than a second.
+    #[must_use]
+    pub fn is_valid(self) -> bool {
         self.nanoseconds < 1_000_000_000
     }
 }
@@ -283,6 +285,10 @@ impl Segment {
         if self.entries.is_empty() || self.entries.len() > SEGMENT_ENTRIES_MAX {
             return Err(ManifestError::Table("a segment holds 1 to 65,536 entries"));
         }
+        let mut ids = HashSet::with_capacity(self.chunks.len());
+        if !self.chunks.iter().all(|row| ids.insert(row.id)) {
+            return Err(ManifestError::Table("the chunk table has a chunk twice"));
+        }
         let mut next_chunk = 0;
         for (number, entry) in self.entries.iter().enumerate() {
             let fail = |why| ManifestError::Entry(number, why);
@@ -457,6 +463,9 @@ impl File {
         let data = self.data_length(chunks);
         self.check_extents(data)?;
         let span = self.span(data).ok_or("its parts add up to more than any file")?;
+        if self.more && self.part == u32::MAX {
+            return Err("it has more parts than can be numbered");
+        }
         let is_whole = self.part == 0 && !self.more;
         if span > self.size || (is_whole && span != self.size) {
             return Err("its parts do not add up to its size");

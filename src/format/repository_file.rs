@@ -5,6 +5,7 @@
 use super::{
     id::{from_hex, to_hex},
     keys::RepositoryId,
+    limits::REPOSITORY_FILE_MAX,
 };
 
 /// The version of the whole format.
@@ -33,21 +34,21 @@ pub fn text(repository: &RepositoryId) -> String {
     )
 }
 
-/// The repository's id.
+/// The repository's id. Only the first three lines are looked at; the rest is for people.
 ///
 /// # Errors
 /// [`RepositoryFileError`].
 pub fn parse(bytes: &[u8]) -> Result<RepositoryId, RepositoryFileError> {
-    let text = std::str::from_utf8(bytes).map_err(|_| RepositoryFileError::NotOurs)?;
-    let mut lines = text.lines();
-    if lines.next() != Some("nfz repository") {
+    let mut lines = bytes.split(|&byte| byte == b'\n');
+    if lines.next() != Some(b"nfz repository") || bytes.len() as u64 > REPOSITORY_FILE_MAX {
         return Err(RepositoryFileError::NotOurs);
     }
-    let format = lines.next().and_then(|line| line.strip_prefix("format: ")).ok_or(RepositoryFileError::NotOurs)?;
-    if format != FORMAT.to_string() {
-        return Err(RepositoryFileError::UnknownFormat(format.escape_default().take(20).collect()));
+    let format = lines.next().and_then(|line| line.strip_prefix(b"format: ")).ok_or(RepositoryFileError::NotOurs)?;
+    if format != FORMAT.to_string().as_bytes() {
+        return Err(RepositoryFileError::UnknownFormat(format.escape_ascii().take(20).map(char::from).collect()));
     }
-    lines.next().and_then(|line| line.strip_prefix("id: ")).and_then(from_hex).ok_or(RepositoryFileError::NotOurs)
+    let id = lines.next().and_then(|line| line.strip_prefix(b"id: ")).and_then(|id| std::str::from_utf8(id).ok());
+    id.and_then(from_hex).ok_or(RepositoryFileError::NotOurs)
 }
 
 #[cfg(test)]

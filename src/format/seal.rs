@@ -200,7 +200,11 @@ impl Opener {
     pub fn open_kind(&mut self, keys: &Keys, kind: Kind, id: ObjectId, object: &[u8]) -> Result<Vec<u8>, OpenError> {
         let payload = decrypt(keys, kind, id, object)?;
         let plaintext = self.unwrap_payload(payload)?;
-        if keys.object_id(kind, &plaintext) == id { Ok(plaintext) } else { Err(OpenError::NotAuthentic) }
+        // The tag was right, so this is a writer's fault and no forgery.
+        if keys.object_id(kind, &plaintext) != id {
+            return Err(OpenError::Malformed("its plaintext is not the one that its name promises"));
+        }
+        Ok(plaintext)
     }
 
     /// Takes the plaintext out of an authentic payload.
@@ -235,6 +239,9 @@ impl Opener {
             frame.starts_with(&FRAME_MAGIC) && zstd::zstd_safe::find_frame_compressed_size(frame) == Ok(frame.len());
         if !is_one_frame {
             return Err(OpenError::Malformed("it is not one zstd frame"));
+        }
+        if !matches!(zstd::zstd_safe::get_frame_content_size(frame), Ok(Some(size)) if size == raw as u64) {
+            return Err(OpenError::Malformed("its zstd frame does not state its length"));
         }
         let decompressor = self.decompressor.as_mut().ok_or(OpenError::Malformed("no memory for zstd"))?;
         let mut plaintext = Vec::with_capacity(raw);

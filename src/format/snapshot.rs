@@ -3,7 +3,7 @@
 use super::{
     encoding::{self, EncodingError},
     id::{ChunkId, ObjectId, SegmentId, SnapshotId},
-    limits::{FOLLOWS_MAX, PLAIN_MAX, SPARSE_PACKS_MAX},
+    limits::{FOLLOWS_MAX, PLAIN_MAX, SEGMENT_ENTRIES_MAX, SPARSE_PACKS_MAX},
     manifest::Time,
     path::TreePath,
 };
@@ -172,7 +172,7 @@ impl SnapshotRoot {
         {
             return Err(RootError::Sense("its totals do not add up"));
         }
-        if self.time.nanoseconds >= 1_000_000_000 {
+        if !self.time.is_valid() {
             return Err(RootError::Sense("its time has more than 999,999,999 nanoseconds"));
         }
         // Equal first paths: a file of several parts may fill more than one segment.
@@ -183,8 +183,8 @@ impl SnapshotRoot {
             Some(first) if first.first_path.is_root() => {}
             _ => return Err(RootError::Sense("its manifest does not begin with the source itself")),
         }
-        if self.segments.iter().any(|row| row.entries == 0) {
-            return Err(RootError::Sense("one of its segments is empty"));
+        if self.segments.iter().any(|row| row.entries == 0 || row.entries as usize > SEGMENT_ENTRIES_MAX) {
+            return Err(RootError::Sense("one of its segments is empty or too large"));
         }
         if self.follows.len() > FOLLOWS_MAX || self.sparse_packs.len() > SPARSE_PACKS_MAX {
             return Err(RootError::Sense("it follows too many snapshots or names too many packs"));
