@@ -1,5 +1,7 @@
 //! nfz: encrypted, deduplicating backups over nothing but SFTP.
 
+pub mod cli;
 pub mod engine;
 pub mod format;
+pub mod repository;
 pub mod store;

@@ -9,3 +9,4 @@ pub mod limits;
 pub mod manifest;
 pub mod name;
 pub mod path;
+pub mod snapshot;
