@@ -140,40 +140,45 @@ pub mod limit;
 pub mod retry;
 pub mod sftp;
 
-/// Stub.
-pub(crate) struct Nothing(pub(crate) String);
-
 fn stub<'a, T>() -> Pending<'a, T> {
     let (subject, message) = (String::from("a stub"), String::new());
     Box::pin(async { Err(StoreError { kind: ErrorKind::Other, operation: "use", subject, message }) })
 }
 
-impl Store for Nothing {
-    fn address(&self) -> String {
-        self.0.clone()
-    }
-    fn create_dirs<'a>(&'a self, _: &'a [Dir]) -> Pending<'a, ()> {
-        stub()
-    }
-    fn list(&self, _: Dir) -> Pending<'_, Vec<Listed>> {
-        stub()
-    }
-    fn stat(&self, _: Name) -> Pending<'_, Option<Listed>> {
-        stub()
-    }
-    fn get(&self, _: Name, _: Length) -> Pending<'_, Bytes> {
-        stub()
-    }
-    fn put(&self, _: Name, _: Bytes) -> Pending<'_, ()> {
-        stub()
-    }
-    fn remove(&self, _: Name) -> Pending<'_, ()> {
-        stub()
-    }
-    fn free_space(&self) -> Pending<'_, Option<u64>> {
-        stub()
-    }
-    fn close(&self) -> Pending<'_, ()> {
-        stub()
-    }
+macro_rules! stub_store {
+    ($name:ty) => {
+        impl Store for $name {
+            fn address(&self) -> String {
+                String::new()
+            }
+            fn create_dirs<'a>(&'a self, _: &'a [Dir]) -> Pending<'a, ()> {
+                stub()
+            }
+            fn list(&self, _: Dir) -> Pending<'_, Vec<Listed>> {
+                stub()
+            }
+            fn stat(&self, _: Name) -> Pending<'_, Option<Listed>> {
+                stub()
+            }
+            fn get(&self, _: Name, _: Length) -> Pending<'_, Bytes> {
+                stub()
+            }
+            fn put(&self, _: Name, _: Bytes) -> Pending<'_, ()> {
+                stub()
+            }
+            fn remove(&self, _: Name) -> Pending<'_, ()> {
+                stub()
+            }
+            fn free_space(&self) -> Pending<'_, Option<u64>> {
+                stub()
+            }
+            fn close(&self) -> Pending<'_, ()> {
+                stub()
+            }
+        }
+    };
 }
+stub_store!(dir::DirStore);
+stub_store!(limit::LimitStore);
+stub_store!(retry::RetryStore);
+stub_store!(sftp::SftpStore);
