@@ -279,7 +279,9 @@ impl Remote {
 
 /// Whether the short form can show `directory`.
 fn is_plain(directory: &str) -> bool {
-    !directory.starts_with('~') && !directory.starts_with("//") && Escaped(directory.as_bytes()).to_string() == directory
+    !directory.starts_with('~')
+        && !directory.starts_with("//")
+        && Escaped(directory.as_bytes()).to_string() == directory
 }
 
 fn percent_encoded(bytes: &[u8]) -> String {

@@ -40,7 +40,9 @@ pub fn parse_local(text: &str) -> Result<At, String> {
 }
 
 fn wrong(text: &str) -> String {
-    format!("\"{text}\" is none of: latest, latest~2, an id's first digits, 2026-11-22, \"2026-11-22 18:30\", 2026-11-22T18:30:00Z")
+    format!(
+        "\"{text}\" is none of: latest, latest~2, an id's first digits, 2026-11-22, \"2026-11-22 18:30\", 2026-11-22T18:30:00Z"
+    )
 }
 
 /// `` is 0, `~2` is 2.
@@ -81,7 +83,9 @@ fn precision(text: &str) -> Option<SignedDuration> {
 fn start_of(text: &str, zone: &TimeZone) -> Option<Timestamp> {
     text.parse::<Timestamp>()
         .or_else(|_| text.parse::<Zoned>().map(|zoned| zoned.timestamp()))
-        .or_else(|_| text.parse::<DateTime>().and_then(|local| local.to_zoned(zone.clone())).map(|zoned| zoned.timestamp()))
+        .or_else(|_| {
+            text.parse::<DateTime>().and_then(|local| local.to_zoned(zone.clone())).map(|zoned| zoned.timestamp())
+        })
         .ok()
 }
 

@@ -44,7 +44,7 @@ impl Output {
     ///
     /// # Errors
     /// Where something could not be written, unless the reader just had enough.
-    pub fn finish(mut self) -> Result<(), Failure> {
+    pub fn finish(&mut self) -> Result<(), Failure> {
         self.flush();
         match self.failed {
             None | Some(io::ErrorKind::BrokenPipe) => Ok(()),
