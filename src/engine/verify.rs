@@ -2,7 +2,7 @@
 //! touches.
 
 use super::{
-    compare::{self, CompareOptions, Difference},
+    compare::{self, CompareOptions},
     error::EngineError,
     event::{Event, Observer, Problem, Problems, Stage},
     filter::Selection,
@@ -16,6 +16,8 @@ use crate::format::{
 };
 use crate::repository::{Repository, compute, open_object, random};
 use crate::store::{ErrorKind, Length};
+
+pub use super::compare::Difference;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use std::{

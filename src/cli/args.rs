@@ -1,0 +1,177 @@
+//! The command line: verbs and the options that all share. What each verb takes stands with the verb.
+
+use super::{
+    completions::CompletionsArgs, exit::Exit, init::InitArgs, ls::LsArgs, restore::RestoreArgs,
+    snapshots::SnapshotsArgs, sync::SyncArgs, values, verify::VerifyArgs,
+};
+use crate::engine::history::{At, Choice};
+use clap::{Args, Parser, Subcommand};
+use std::{ffi::OsString, path::PathBuf};
+
+const AFTER: &str = "\
+ADDRESS, where the repository lies:
+  user@host:dir                    relative to the login directory; host:/dir is absolute
+  sftp://user@host:2222/dir        absolute; sftp://host/~/dir is relative to the login directory
+  ./dir, /dir, dir                 a local directory: no colon before the first slash
+
+  NFZ_REPOSITORY stands in for ADDRESS where none is given; --repository ADDRESS takes the place of the
+  argument. With NFZ_REPOSITORY set, ls and restore take their first argument for an ADDRESS only if a colon
+  stands before its first slash.
+
+PASSWORD, the first of these that is given:
+  --password-command, --password-file, --ask-password, NFZ_PASSWORD_COMMAND, NFZ_PASSWORD_FILE, NFZ_PASSWORD;
+  else it is asked for on the terminal, unless there is a key file (--key-file, NFZ_KEY_FILE).
+
+EXAMPLES:
+  nfz sync ~/Documents user@host:backup          first run: offers to create the repository
+  nfz snapshots user@host:backup                 what is there
+  nfz ls user@host:backup photos/2026            what a snapshot holds
+  nfz restore user@host:backup ./out             all of the newest snapshot
+  nfz restore user@host:backup ./out a.txt --at 2026-11-22
+  nfz verify user@host:backup --read-data=10%    is it all there, and whole?
+";
+
+/// Encrypted, deduplicating backups for anyone who has nothing but an SFTP login.
+#[derive(Parser)]
+#[command(name = "nfz", version, after_help = format!("{AFTER}\nEXIT CODES:\n{}", Exit::table()), max_term_width = 110)]
+#[command(disable_help_subcommand = true, propagate_version = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What is to be done.
+#[derive(Subcommand)]
+pub enum Verb {
+    Init(InitArgs),
+    Sync(SyncArgs),
+    Snapshots(SnapshotsArgs),
+    Ls(LsArgs),
+    Restore(RestoreArgs),
+    Verify(VerifyArgs),
+    Completions(CompletionsArgs),
+}
+
+/// Options that every verb takes.
+#[derive(Args, Default)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Global {
+    /// The repository, in place of the ADDRESS argument
+    #[arg(short, long, value_name = "ADDRESS", global = true)]
+    pub repository: Option<OsString>,
+    #[command(flatten)]
+    pub secret: SecretArgs,
+    /// What to run in place of `ssh`, split as a shell would; called as CMD [-p PORT] [user@]host -s sftp [env: NFZ_SSH_COMMAND]
+    #[arg(long, value_name = "CMD", global = true)]
+    pub ssh_command: Option<OsString>,
+    /// The most SFTP connections at once
+    #[arg(long, value_name = "N", global = true, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub connections: u8,
+    /// Send at most so much a second, such as 2M
+    #[arg(long, value_name = "RATE", global = true, value_parser = values::positive_size)]
+    pub limit_up: Option<u64>,
+    /// Fetch at most so much a second
+    #[arg(long, value_name = "RATE", global = true, value_parser = values::positive_size)]
+    pub limit_down: Option<u64>,
+    /// Print problems and failures only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// List entries: + new or restored, M changed, > moved, - deleted, ! skipped; twice: = unchanged ones too
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Print JSON lines on standard output (docs/json.md)
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// Where password and key come from.
+#[derive(Args, Default)]
+pub struct SecretArgs {
+    /// Take the password from the first line of FILE [env: NFZ_PASSWORD_FILE]
+    #[arg(long, value_name = "FILE", global = true, conflicts_with_all = ["password_command", "ask_password"])]
+    pub password_file: Option<PathBuf>,
+    /// Take the password from the first line that COMMAND prints; split as a shell would [env: NFZ_PASSWORD_COMMAND]
+    #[arg(long, value_name = "COMMAND", global = true, conflicts_with = "ask_password")]
+    pub password_command: Option<OsString>,
+    /// Ask for the password, though there is a key file or a variable
+    #[arg(long, global = true)]
+    pub ask_password: bool,
+    /// A file, of any contents up to 1 MiB, that is needed to open the repository: in place of a password, or beside one [env: NFZ_KEY_FILE]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub key_file: Option<PathBuf>,
+}
+
+/// Which snapshot.
+#[derive(Args, Default)]
+pub struct ChoiceArgs {
+    /// Which snapshot: latest, latest~2, an id's first digits, or a date or time ("as of": the newest not later;
+    /// what it leaves out is taken to its end, so 2026-11-22 is the end of that day)
+    #[arg(long, value_name = "SNAPSHOT", value_parser = super::at::parse_local)]
+    pub at: Option<At>,
+    /// Only snapshots of this host
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+    /// Only snapshots of this source, as nfz snapshots shows it
+    #[arg(long, value_name = "SOURCE")]
+    pub source: Option<String>,
+}
+
+impl ChoiceArgs {
+    /// What the engine chooses by.
+    #[must_use]
+    pub fn choice(&self) -> Choice {
+        let at = self.at.clone().unwrap_or(At::Latest(0));
+        Choice { at, host: self.host.clone(), source: self.source.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_every_verb_teaches_with_examples() {
+        let mut command = Cli::command();
+        command.build();
+        let help = command.render_long_help().to_string();
+        assert!(help.contains("EXAMPLES:") && help.contains("EXIT CODES:") && help.contains("NFZ_REPOSITORY"));
+        for verb in command.get_subcommands_mut() {
+            let name = verb.get_name().to_owned();
+            for help in [verb.render_help().to_string(), verb.render_long_help().to_string()] {
+                let (_, examples) = help.split_once("EXAMPLES:\n").unwrap_or_else(|| panic!("nfz {name} --help"));
+                assert!(examples.trim_start().starts_with(&format!("nfz {name} ")), "{examples}");
+            }
+        }
+    }
+
+    /// The command lines under EXAMPLES, without what is explained beside them.
+    fn examples(help: &str) -> Vec<String> {
+        let after = help.split_once("EXAMPLES:\n").map(|(_, after)| after).unwrap_or_default();
+        let lines = after.lines().take_while(|line| !line.is_empty());
+        lines.map(|line| line.trim().split("   ").next().unwrap_or_default().to_owned()).collect()
+    }
+
+    #[test]
+    fn every_example_is_understood() {
+        let mut command = Cli::command();
+        command.build();
+        let mut all = examples(AFTER);
+        all.extend(command.get_subcommands_mut().flat_map(|verb| examples(&verb.render_help().to_string())));
+        assert!(all.len() > 15, "{all:?}");
+        for example in all {
+            // Examples show what a shell does with their output too.
+            let line = example.split(" > ").next().and_then(|line| line.split(" | ").next()).unwrap_or_default();
+            let words = shell_words::split(line).unwrap();
+            let words = words.iter().skip_while(|word| word.contains('=') && !word.starts_with('-'));
+            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+    }
+}

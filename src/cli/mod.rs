@@ -1,0 +1,114 @@
+//! The command line: a file a verb, arguments → options → printed report.
+//!
+//! [`failure`] is the only place that makes messages, hints and exit codes of errors, [`view`] the only one that prints results.
+//! Nothing here knows what an object or a chunk is; the engine does the work.
+
+mod address;
+mod args;
+mod at;
+mod completions;
+mod environment;
+mod exit;
+mod failure;
+mod figures;
+mod init;
+mod json;
+mod ls;
+mod open;
+mod output;
+mod password;
+mod positional;
+mod progress;
+mod restore;
+mod signals;
+mod snapshots;
+mod sync;
+mod terminal;
+mod text;
+mod tree_path;
+mod values;
+mod verify;
+mod view;
+
+use args::{Cli, Verb};
+use clap::Parser;
+use environment::Environment;
+use exit::Exit;
+use failure::Failure;
+use open::Context;
+use signals::Signals;
+use std::{process::ExitCode, sync::Arc};
+use view::View;
+
+/// The whole program: parses, runs, prints. What it returns is the exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    keep_secrets_from_core_dumps();
+    match Cli::try_parse() {
+        Ok(cli) => start(cli).into(),
+        Err(error) => {
+            // Help and version go to standard output and are no failure; a closed output changes nothing.
+            let _ = error.print();
+            if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() }
+        }
+    }
+}
+
+fn start(cli: Cli) -> Exit {
+    let environment = Environment::read();
+    let global = &cli.global;
+    let view = View::new(global.json, global.quiet, global.verbose, environment.stderr_is_terminal);
+    let context = Context { global: Arc::new(cli.global), environment: Arc::new(environment), view: view.clone() };
+    let outcome = run_until_signal(&context, &cli.verb);
+    let outcome = outcome.and_then(|exit| view.finish().map(|()| exit));
+    outcome.unwrap_or_else(|failure| {
+        view.failure(&failure);
+        failure.exit
+    })
+}
+
+/// Runs the verb; a signal drops its future, which ends all that it began.
+fn run_until_signal(context: &Context, verb: &Verb) -> Result<Exit, Failure> {
+    let unable = |error: std::io::Error| Failure::failed(format!("cannot start: {error}"));
+    terminal::remember();
+    let mut signals = Signals::listen().map_err(unable)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(unable)?;
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            exit = signals.first() => Err(Failure::interrupted(exit)),
+            outcome = run(context, verb) => outcome,
+        }
+    });
+    // What still waits for a disk or a terminal is not waited for.
+    runtime.shutdown_background();
+    if outcome.as_ref().is_err_and(|failure| failure.exit == Exit::Interrupted) {
+        terminal::restore();
+    }
+    outcome
+}
+
+async fn run(context: &Context, verb: &Verb) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Init(args) => init::run(context, args).await,
+        Verb::Sync(args) => sync::run(context, args).await,
+        Verb::Snapshots(args) => snapshots::run(context, args).await,
+        Verb::Ls(args) => ls::run(context, args).await,
+        Verb::Restore(args) => restore::run(context, args).await,
+        Verb::Verify(args) => verify::run(context, args).await,
+        Verb::Completions(args) => Ok(completions::run(&context.view, args)),
+    }
+}
+
+/// Keys must not land in a file by a crash. Where the system refuses, there is nothing more to be done.
+fn keep_secrets_from_core_dumps() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}
+
+/// The last line of a summary, where there were problems.
+fn problems_line(count: u64) -> Option<String> {
+    (count > 0).then(|| format!("{}: see above", text::counted(count, "problem", "problems")))
+}
