@@ -10,7 +10,10 @@ use super::{
     path::{PathError, TreePath},
 };
 use bincode::{Decode, Encode};
-use std::{collections::{HashMap, HashSet}, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 /// A time in seconds and nanoseconds since 1970; times before have negative seconds and the nanoseconds still count up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
