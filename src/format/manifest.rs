@@ -632,7 +632,7 @@ mod tests {
         }
 
         fn add(&mut self, path: &TreePath, metadata: Metadata, plan: Plan) {
-            let mut push = |segment: &mut Segment, node| {
+            let push = |segment: &mut Segment, node| {
                 segment.entries.push(Entry { path: path.clone(), metadata: metadata.clone(), node });
             };
             match plan {
