@@ -6,7 +6,7 @@ use crate::format::{
     config::{Config, ConfigError},
     id::{Id, OfKind, SnapshotId},
     keys::{KdfCost, Keys, RepositoryId, Secret, Slot, SlotError, SlotRandomness},
-    limits::{REPOSITORY_FILE_MAX, SLOT_MAX, SLOTS_MAX},
+    limits::{OBJECT_MAX, REPOSITORY_FILE_MAX, SLOT_MAX, SLOTS_MAX},
     name::{Dir, Name},
     repository_file::{self, RepositoryFileError},
     seal::{Compression, OpenError, Opener, Sealer},
@@ -106,6 +106,7 @@ pub struct Repository {
     store: Arc<dyn Store>,
     keys: Arc<Keys>,
     config: Config,
+    config_name: Name,
     preview: Preview,
 }
 
@@ -161,10 +162,10 @@ impl Repository {
         let dirs: Vec<Dir> = Dir::all().collect();
         store.create_dirs(&dirs).await?;
         store.put(Name::Key(random()?), Bytes::copy_from_slice(slot.as_bytes())).await?;
-        put_config(&*store, &keys, &config).await?;
+        let config_name = put_config(&*store, &keys, &config).await?;
         // Last: a repository is there once this file is.
         store.put(Name::Repository, Bytes::from(repository_file::text(&repository))).await?;
-        Ok(Self { store, keys, config, preview: Preview::default() })
+        Ok(Self { store, keys, config, config_name, preview: Preview::default() })
     }
 
     /// Opens the repository in `store`.
@@ -195,8 +196,8 @@ impl Repository {
         let (keys, (sealed_configs, roots)) = future::join(unlocked, sealed).await;
         let keys = Arc::new(keys?);
         preview.roots = roots;
-        let config = choose_config(&keys, sealed_configs?)?;
-        Ok(Self { store, keys, config, preview })
+        let (config_name, config) = choose_config(&keys, sealed_configs?)?;
+        Ok(Self { store, keys, config, config_name, preview })
     }
 
     /// The repository's id.
@@ -223,6 +224,14 @@ impl Repository {
         &self.config
     }
 
+    /// Refuses a repository whose configuration this program can read by but not write by.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Config`].
+    pub fn check_writable(&self) -> Result<(), RepositoryError> {
+        self.config.check_for_writing().map_err(|why| RepositoryError::Config { name: self.config_name, why })
+    }
+
     /// About how many chunks it holds, judged by one shard when it was opened.
     #[must_use]
     pub fn estimated_chunks(&self) -> u64 {
@@ -235,6 +244,41 @@ impl Repository {
     /// What the store says.
     pub async fn list_snapshots(&self, fresh: bool) -> Result<Vec<Listed>, RepositoryError> {
         if fresh { list_or_empty(&*self.store, Dir::Snapshots).await } else { Ok(self.preview.snapshots.clone()) }
+    }
+
+    /// The plaintext of a data chunk or segment that a manifest says is `stored` bytes long.
+    ///
+    /// An object of another length may still be good: two writers may have compressed the same plaintext differently. It is
+    /// fetched whatever its length, and what opens is right.
+    ///
+    /// # Errors
+    /// As [`fetch`](Repository::fetch).
+    pub async fn fetch_chunk<K: OfKind>(&self, id: Id<K>, stored: u32) -> Result<Vec<u8>, RepositoryError> {
+        let object = self.get_chunk(id, stored).await?;
+        self.open_chunk(id, object).await
+    }
+
+    /// The object of a data chunk or segment, unopened; see [`fetch_chunk`](Repository::fetch_chunk).
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn get_chunk<K: OfKind>(&self, id: Id<K>, stored: u32) -> Result<Bytes, RepositoryError> {
+        let name = Name::Chunk(id.0);
+        match self.store.get(name, Length::Exactly(u64::from(stored))).await {
+            Err(error) if error.kind == ErrorKind::WrongLength => {
+                Ok(self.store.get(name, Length::AtMost(OBJECT_MAX)).await?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Opens what [`get_chunk`](Repository::get_chunk) got.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Damaged`].
+    pub async fn open_chunk<K: OfKind>(&self, id: Id<K>, object: Bytes) -> Result<Vec<u8>, RepositoryError> {
+        let keys = Arc::clone(&self.keys);
+        compute(move || open_object(&keys, id, Name::Chunk(id.0), &object)).await?
     }
 
     /// The plaintext of an object, authenticated. The work of opening it is done on the compute threads.
@@ -324,12 +368,13 @@ fn cost(options: &InitOptions) -> KdfCost {
     KdfCost { memory_kib: options.kdf_memory_kib.unwrap_or(cost.memory_kib), ..cost }
 }
 
-async fn put_config(store: &dyn Store, keys: &Keys, config: &Config) -> Result<(), RepositoryError> {
+async fn put_config(store: &dyn Store, keys: &Keys, config: &Config) -> Result<Name, RepositoryError> {
     let too_large = |why: String| RepositoryError::TooLarge { what: "the configuration", why };
     let plaintext = config.encode().map_err(|why| too_large(why.to_string()))?;
     let id = keys.id(&plaintext);
     let sealed = Sealer::new(Compression::Off).seal(keys, id, &plaintext).map_err(|why| too_large(why.to_string()))?;
-    Ok(store.put(Name::Config(id), Bytes::from(sealed)).await?)
+    store.put(Name::Config(id), Bytes::from(sealed)).await?;
+    Ok(Name::Config(id))
 }
 
 /// Fetches the key slots and opens the first that the credentials open.
@@ -397,15 +442,17 @@ async fn fetch_configs(store: &dyn Store, listed: &[Listed]) -> Result<Vec<(Name
     stream::iter(gets.collect::<Vec<_>>()).buffer_unordered(8).collect::<Vec<_>>().await.into_iter().collect()
 }
 
-/// The configuration of the highest generation; one that does not open is no reason to go on without it.
-fn choose_config(keys: &Keys, sealed: Vec<(Name, Bytes)>) -> Result<Config, RepositoryError> {
-    let mut newest: Option<Config> = None;
+/// The configuration of the highest generation, and of these the highest id. One that does not open is no reason to go on
+/// without it.
+fn choose_config(keys: &Keys, mut sealed: Vec<(Name, Bytes)>) -> Result<(Name, Config), RepositoryError> {
+    sealed.sort_unstable_by_key(|(name, _)| *name);
+    let mut newest: Option<(Name, Config)> = None;
     for (name, object) in sealed {
         let Name::Config(id) = name else { continue };
         let plaintext = open_object(keys, id, name, &object)?;
-        let config = Config::decode(&plaintext).map_err(|why| RepositoryError::Config { name, why })?;
-        if newest.as_ref().is_none_or(|newest| newest.generation < config.generation) {
-            newest = Some(config);
+        let config = Config::decode_for_reading(&plaintext).map_err(|why| RepositoryError::Config { name, why })?;
+        if newest.as_ref().is_none_or(|(_, newest)| newest.generation <= config.generation) {
+            newest = Some((name, config));
         }
     }
     newest.ok_or(RepositoryError::NoConfig)

@@ -115,10 +115,20 @@ impl Config {
     /// [`ConfigError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, ConfigError> {
         let config = Self::decode_for_reading(bytes)?;
-        if let Some(&feature) = config.writer_features.first() {
-            return Err(ConfigError::UnknownFeature(feature));
+        config.check_for_writing()?;
+        Ok(config)
+    }
+
+    /// Refuses what a writer cannot honour.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn check_for_writing(&self) -> Result<(), ConfigError> {
+        match self.writer_features.first() {
+            Some(&feature) => Err(ConfigError::UnknownFeature(feature)),
+            None if !self.is_sane() => Err(ConfigError::Sizes),
+            None => Ok(()),
         }
-        if config.is_sane() { Ok(config) } else { Err(ConfigError::Sizes) }
     }
 
     /// As [`decode`](Config::decode), for who will write nothing: refuses only what a reader cannot honour.

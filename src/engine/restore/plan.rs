@@ -422,6 +422,10 @@ impl Planner {
             }
         }
         *at = extents.end(file);
+        if !file.more && *at != file.size {
+            let path = &self.window.files[number as usize].path;
+            self.shared.problem(path, "its parts do not add up to its size");
+        }
     }
 }
 

@@ -126,6 +126,7 @@ pub async fn sync(
     observer: Arc<dyn Observer>,
 ) -> Result<SyncReport, EngineError> {
     let began = Instant::now();
+    repository.check_writable()?;
     let source = open_source(&source)?;
     let filter = Filter::new(&options.filter).map_err(|error| EngineError::Filter(error.to_string()))?;
     let counts = Arc::new(Counts::default());
