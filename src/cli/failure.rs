@@ -238,6 +238,10 @@ mod tests {
         StoreError { kind, operation: "read", subject: "nfz-repository".into(), message: "no".into() }
     }
 
+    fn emptied() -> EngineError {
+        EngineError::EmptiedSource { path: "/src".into(), entries: 7 }
+    }
+
     #[test]
     fn each_error_has_its_documented_exit_code() {
         let code = |failure: Failure| failure.exit.code();
@@ -259,13 +263,13 @@ mod tests {
         }
         assert_eq!(code(RepositoryError::NoRepository { address: "x".into() }.into()), 10);
         assert_eq!(code(EngineError::from(RepositoryError::WrongPassword).into()), 12);
-        assert_eq!(code(EngineError::EmptiedSource.into()), 1);
+        assert_eq!(code(emptied().into()), 1);
         assert_eq!(code(PasswordError::Interrupted.into()), 130);
     }
 
     #[test]
     fn a_failure_is_one_line_and_its_hints() {
-        let failure = Failure::from(EngineError::EmptiedSource).to_string();
+        let failure = Failure::from(emptied()).to_string();
         let lines: Vec<_> = failure.lines().collect();
         assert!(lines[0].starts_with("nfz: cannot sync: "));
         assert!(lines[1].starts_with("  hint: ") && lines[1].contains("--allow-empty"));
