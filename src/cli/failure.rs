@@ -234,12 +234,12 @@ mod tests {
     use super::*;
     use crate::format::name::Name;
 
-    fn emptied() -> EngineError {
-        EngineError::EmptiedSource { path: "/home".into(), entries: 7 }
-    }
-
     fn store(kind: ErrorKind) -> StoreError {
         StoreError { kind, operation: "read", subject: "nfz-repository".into(), message: "no".into() }
+    }
+
+    fn emptied() -> EngineError {
+        EngineError::EmptiedSource { path: "/src".into(), entries: 7 }
     }
 
     #[test]
