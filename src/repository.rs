@@ -6,7 +6,7 @@ use crate::format::{
     config::{Config, ConfigError},
     id::{Id, OfKind, SnapshotId},
     keys::{KdfCost, Keys, RepositoryId, Secret, Slot, SlotError, SlotRandomness},
-    limits::{OBJECT_MAX, REPOSITORY_FILE_MAX, SLOT_MAX, SLOTS_MAX},
+    limits::{REPOSITORY_FILE_MAX, SLOT_MAX, SLOTS_MAX},
     name::{Dir, Name},
     repository_file::{self, RepositoryFileError},
     seal::{Compression, OpenError, Opener, Sealer},
@@ -247,15 +247,15 @@ impl Repository {
         compute(move || open_object(&keys, id, name, &object)).await?
     }
 
-    /// The root of a snapshot.
+    /// The root of a snapshot, whose object has `length` bytes by the listing.
     ///
     /// # Errors
     /// As [`fetch`](Repository::fetch).
-    pub async fn fetch_root(&self, id: SnapshotId) -> Result<SnapshotRoot, RepositoryError> {
+    pub async fn fetch_root(&self, id: SnapshotId, length: u64) -> Result<SnapshotRoot, RepositoryError> {
         let name = Name::Snapshot(id);
         let plaintext = match self.preview.roots.get(&id) {
             Some(object) => open_object(&self.keys, id, name, object)?,
-            None => self.fetch(id, name, Length::AtMost(OBJECT_MAX)).await?,
+            None => self.fetch(id, name, Length::Exactly(length)).await?,
         };
         SnapshotRoot::decode(&plaintext)
             .map_err(|why: RootError| RepositoryError::Damaged { name, why: why.to_string() })
@@ -391,7 +391,7 @@ fn open_slots(
 
 async fn fetch_configs(store: &dyn Store, listed: &[Listed]) -> Result<Vec<(Name, Bytes)>, RepositoryError> {
     let gets = listed.iter().map(|config| async move {
-        let object = store.get(config.name, Length::AtMost(OBJECT_MAX)).await?;
+        let object = store.get(config.name, Length::Exactly(config.length)).await?;
         Ok::<_, RepositoryError>((config.name, object))
     });
     stream::iter(gets.collect::<Vec<_>>()).buffer_unordered(8).collect::<Vec<_>>().await.into_iter().collect()

@@ -190,17 +190,17 @@ impl Verify {
     /// Reads all roots, and looks for holes in the chain.
     async fn roots(&mut self) -> Result<Vec<SnapshotInfo>, EngineError> {
         let listed = self.repository.list_snapshots(true).await?;
-        let ids: Vec<SnapshotId> = listed
+        let ids: Vec<(SnapshotId, u64)> = listed
             .iter()
             .filter_map(|listed| match listed.name {
-                Name::Snapshot(id) => Some(id),
+                Name::Snapshot(id) => Some((id, listed.length)),
                 _ => None,
             })
             .collect();
         let repository = Arc::clone(&self.repository);
-        let fetches = ids.iter().map(|&id| {
+        let fetches = ids.iter().map(|&(id, length)| {
             let repository = &repository;
-            async move { (id, repository.fetch_root(id).await) }
+            async move { (id, repository.fetch_root(id, length).await) }
         });
         let roots: Vec<_> = stream::iter(fetches.collect::<Vec<_>>()).buffered(32).collect().await;
         let mut snapshots = Vec::new();
@@ -211,7 +211,7 @@ impl Verify {
                 Err(error) => return Err(error),
             }
         }
-        let known: HashSet<SnapshotId> = ids.into_iter().collect();
+        let known: HashSet<SnapshotId> = ids.into_iter().map(|(id, _)| id).collect();
         for info in &snapshots {
             for followed in info.root.follows.iter().filter(|id| !known.contains(id)) {
                 let why =
