@@ -662,7 +662,7 @@ mod tests {
                     for (number, &chunk) in chunks.iter().enumerate() {
                         let content = Content::Chunked { chunks: vec![self.row(chunk)] };
                         let more = number + 1 < chunks.len();
-                        let file = File { size, part: number as u32, more, extents: Vec::new(), content };
+                        let file = File { size, part: number as u32, more, torn: false, extents: Vec::new(), content };
                         push(&mut self.segment, Node::File(file));
                     }
                 }

@@ -10,7 +10,7 @@ use super::{
 use bincode::{Decode, Encode};
 
 /// A source tree as it was at one time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotRoot {
     /// When the sync began.
     pub time: Time,

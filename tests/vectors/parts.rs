@@ -208,7 +208,7 @@ pub fn chunked(rows: &[u64]) -> Bytes {
 pub const DIRECTORY: &[u8] = &[0];
 
 pub fn part(size: u64, part: u64, more: bool, extents: &[(u64, u64)], content: &Bytes) -> Vec<u8> {
-    let head = bytes().ns(&[1, size, part, more.into(), extents.len() as u64]);
+    let head = bytes().ns(&[1, size, part, more.into(), 0, extents.len() as u64]);
     extents.iter().fold(head, |bytes, &(data, hole)| bytes.n(data).n(hole)).raw(&content.0).0
 }
 

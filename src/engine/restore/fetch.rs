@@ -2,7 +2,8 @@
 
 use super::{
     Shared,
-    plan::{ChunkPlan, FilePlan, Window, Write, is_damage},
+    plan::is_damage,
+    window::{ChunkPlan, FilePlan, Window, Write},
 };
 use crate::engine::{
     error::EngineError,
