@@ -106,6 +106,7 @@ pub struct Repository {
     store: Arc<dyn Store>,
     keys: Arc<Keys>,
     config: Config,
+    config_name: Name,
     preview: Preview,
 }
 
@@ -161,10 +162,10 @@ impl Repository {
         let dirs: Vec<Dir> = Dir::all().collect();
         store.create_dirs(&dirs).await?;
         store.put(Name::Key(random()?), Bytes::copy_from_slice(slot.as_bytes())).await?;
-        put_config(&*store, &keys, &config).await?;
+        let config_name = put_config(&*store, &keys, &config).await?;
         // Last: a repository is there once this file is.
         store.put(Name::Repository, Bytes::from(repository_file::text(&repository))).await?;
-        Ok(Self { store, keys, config, preview: Preview::default() })
+        Ok(Self { store, keys, config, config_name, preview: Preview::default() })
     }
 
     /// Opens the repository in `store`.
@@ -195,8 +196,8 @@ impl Repository {
         let (keys, (sealed_configs, roots)) = future::join(unlocked, sealed).await;
         let keys = Arc::new(keys?);
         preview.roots = roots;
-        let config = choose_config(&keys, sealed_configs?)?;
-        Ok(Self { store, keys, config, preview })
+        let (config_name, config) = choose_config(&keys, sealed_configs?)?;
+        Ok(Self { store, keys, config, config_name, preview })
     }
 
     /// The repository's id.
@@ -223,6 +224,14 @@ impl Repository {
         &self.config
     }
 
+    /// Refuses a repository whose configuration this program can read by but not write by.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Config`].
+    pub fn check_writable(&self) -> Result<(), RepositoryError> {
+        self.config.check_for_writing().map_err(|why| RepositoryError::Config { name: self.config_name, why })
+    }
+
     /// About how many chunks it holds, judged by one shard when it was opened.
     #[must_use]
     pub fn estimated_chunks(&self) -> u64 {
@@ -237,6 +246,41 @@ impl Repository {
         if fresh { list_or_empty(&*self.store, Dir::Snapshots).await } else { Ok(self.preview.snapshots.clone()) }
     }
 
+    /// The plaintext of a data chunk or segment that a manifest says is `stored` bytes long.
+    ///
+    /// An object of another length may still be good: two writers may have compressed the same plaintext differently. It is
+    /// fetched whatever its length, and what opens is right.
+    ///
+    /// # Errors
+    /// As [`fetch`](Repository::fetch).
+    pub async fn fetch_chunk<K: OfKind>(&self, id: Id<K>, stored: u32) -> Result<Vec<u8>, RepositoryError> {
+        let object = self.get_chunk(id, stored).await?;
+        self.open_chunk(id, object).await
+    }
+
+    /// The object of a data chunk or segment, unopened; see [`fetch_chunk`](Repository::fetch_chunk).
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn get_chunk<K: OfKind>(&self, id: Id<K>, stored: u32) -> Result<Bytes, RepositoryError> {
+        let name = Name::Chunk(id.0);
+        match self.store.get(name, Length::Exactly(u64::from(stored))).await {
+            Err(error) if error.kind == ErrorKind::WrongLength => {
+                Ok(self.store.get(name, Length::AtMost(OBJECT_MAX)).await?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Opens what [`get_chunk`](Repository::get_chunk) got.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Damaged`].
+    pub async fn open_chunk<K: OfKind>(&self, id: Id<K>, object: Bytes) -> Result<Vec<u8>, RepositoryError> {
+        let keys = Arc::clone(&self.keys);
+        compute(move || open_object(&keys, id, Name::Chunk(id.0), &object)).await?
+    }
+
     /// The plaintext of an object, authenticated. The work of opening it is done on the compute threads.
     ///
     /// # Errors
@@ -247,15 +291,15 @@ impl Repository {
         compute(move || open_object(&keys, id, name, &object)).await?
     }
 
-    /// The root of a snapshot.
+    /// The root of a snapshot, whose object has `length` bytes by the listing.
     ///
     /// # Errors
     /// As [`fetch`](Repository::fetch).
-    pub async fn fetch_root(&self, id: SnapshotId) -> Result<SnapshotRoot, RepositoryError> {
+    pub async fn fetch_root(&self, id: SnapshotId, length: u64) -> Result<SnapshotRoot, RepositoryError> {
         let name = Name::Snapshot(id);
         let plaintext = match self.preview.roots.get(&id) {
             Some(object) => open_object(&self.keys, id, name, object)?,
-            None => self.fetch(id, name, Length::AtMost(OBJECT_MAX)).await?,
+            None => self.fetch(id, name, Length::Exactly(length)).await?,
         };
         SnapshotRoot::decode(&plaintext)
             .map_err(|why: RootError| RepositoryError::Damaged { name, why: why.to_string() })
@@ -324,12 +368,13 @@ fn cost(options: &InitOptions) -> KdfCost {
     KdfCost { memory_kib: options.kdf_memory_kib.unwrap_or(cost.memory_kib), ..cost }
 }
 
-async fn put_config(store: &dyn Store, keys: &Keys, config: &Config) -> Result<(), RepositoryError> {
+async fn put_config(store: &dyn Store, keys: &Keys, config: &Config) -> Result<Name, RepositoryError> {
     let too_large = |why: String| RepositoryError::TooLarge { what: "the configuration", why };
     let plaintext = config.encode().map_err(|why| too_large(why.to_string()))?;
     let id = keys.id(&plaintext);
     let sealed = Sealer::new(Compression::Off).seal(keys, id, &plaintext).map_err(|why| too_large(why.to_string()))?;
-    Ok(store.put(Name::Config(id), Bytes::from(sealed)).await?)
+    store.put(Name::Config(id), Bytes::from(sealed)).await?;
+    Ok(Name::Config(id))
 }
 
 /// Fetches the key slots and opens the first that the credentials open.
@@ -391,21 +436,23 @@ fn open_slots(
 
 async fn fetch_configs(store: &dyn Store, listed: &[Listed]) -> Result<Vec<(Name, Bytes)>, RepositoryError> {
     let gets = listed.iter().map(|config| async move {
-        let object = store.get(config.name, Length::AtMost(OBJECT_MAX)).await?;
+        let object = store.get(config.name, Length::Exactly(config.length)).await?;
         Ok::<_, RepositoryError>((config.name, object))
     });
     stream::iter(gets.collect::<Vec<_>>()).buffer_unordered(8).collect::<Vec<_>>().await.into_iter().collect()
 }
 
-/// The configuration of the highest generation; one that does not open is no reason to go on without it.
-fn choose_config(keys: &Keys, sealed: Vec<(Name, Bytes)>) -> Result<Config, RepositoryError> {
-    let mut newest: Option<Config> = None;
+/// The configuration of the highest generation, and of these the highest id. One that does not open is no reason to go on
+/// without it.
+fn choose_config(keys: &Keys, mut sealed: Vec<(Name, Bytes)>) -> Result<(Name, Config), RepositoryError> {
+    sealed.sort_unstable_by_key(|(name, _)| *name);
+    let mut newest: Option<(Name, Config)> = None;
     for (name, object) in sealed {
         let Name::Config(id) = name else { continue };
         let plaintext = open_object(keys, id, name, &object)?;
-        let config = Config::decode(&plaintext).map_err(|why| RepositoryError::Config { name, why })?;
-        if newest.as_ref().is_none_or(|newest| newest.generation < config.generation) {
-            newest = Some(config);
+        let config = Config::decode_for_reading(&plaintext).map_err(|why| RepositoryError::Config { name, why })?;
+        if newest.as_ref().is_none_or(|(_, newest)| newest.generation <= config.generation) {
+            newest = Some((name, config));
         }
     }
     newest.ok_or(RepositoryError::NoConfig)

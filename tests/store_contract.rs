@@ -1,4 +1,5 @@
 //! Every store keeps the same promises.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 

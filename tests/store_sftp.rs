@@ -1,4 +1,5 @@
 //! The SFTP store against a real sshd: what goes wrong is named, what is lost comes back, and nothing is wasted.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 
@@ -109,6 +110,14 @@ async fn a_command_that_does_not_exist_is_named_and_not_taken_for_a_dead_server(
     let error = refused(options).await;
     assert_eq!(error.kind, ErrorKind::Other);
     assert!(error.message.contains("no-such-ssh"), "{error}");
+}
+
+#[tokio::test]
+async fn ctrl_c_does_not_end_the_connection() {
+    let mut options = SftpOptions::new("host", "x");
+    let script = format!("kill -INT $$; exec {}", support::sshd::sftp_server().display());
+    options.command = Some(["sh", "-c", &script, "sh"].map(str::to_owned).to_vec());
+    assert_eq!(connected(options).await.stat(chunk(1)).await, Ok(None));
 }
 
 #[tokio::test]

@@ -216,7 +216,7 @@ def order(path):
 
 
 Entry = namedtuple("Entry", "path owner mode mtime ctime inode link_group xattrs kind node")
-File = namedtuple("File", "size part more extents content data total")  # total: data and holes
+File = namedtuple("File", "size part more torn extents content data total")  # total: data and holes
 NODES = ("directory", "file", "link", "fifo", "socket", "character", "disk")
 
 
@@ -285,7 +285,7 @@ def one_entry(d, chunks, owners, before):
 
 
 def one_file(d, chunks):
-    size, part, more = d.u64(), d.u32(), d.flag()
+    size, part, more, torn = d.u64(), d.u32(), d.flag(), d.flag()
     extents, form = d.list(lambda: (d.u64(), d.u64())), d.u32()
     demand(form <= 2, "encoding", "content")
     content, data = ("empty",), 0
@@ -306,14 +306,15 @@ def one_file(d, chunks):
     demand(part < (1 << 32) - 1 or not more, "manifest", "number of parts")
     demand(total <= size if several else total == size, "manifest", "size")
     demand(not several or form == 2 or (form == 0 and len(extents) == 1), "manifest", "what a part may be")
-    return File(size, part, more, extents, content, data, total)
+    return File(size, part, more, torn, extents, content, data, total)
 
 
 def follows(before, entry):
     """Whether an entry may come after another one."""
     if before.kind == "file" and before.node.more:
         same = before._replace(node=None) == entry._replace(node=None) and entry.node is not None
-        return same and entry.node.part == before.node.part + 1 and entry.node.size == before.node.size
+        same = same and (entry.node.size, entry.node.torn) == (before.node.size, before.node.torn)
+        return same and entry.node.part == before.node.part + 1
     return order(before.path) < order(entry.path) and (entry.kind != "file" or entry.node.part == 0)
 
 

@@ -244,6 +244,8 @@ class Restore:
         if file:
             self.attempt(self.last.path, file.truncate, self.last.node.size)
             self.attempt(self.last.path, file.close)
+            if self.last.node.torn:
+                self.repository.problem(self.last.path, "it was changing while it was saved: it may mix several states")
             self.attributes(self.last)
 
     def attributes(self, entry):

@@ -187,7 +187,9 @@ fn check_host(bytes: &[u8]) -> Result<String, AddressError> {
         ':' | '%' => bracketed.is_some(),
         _ => c.is_alphanumeric() || "._-".contains(c),
     };
-    if host.is_empty() || host.starts_with('-') || !host.chars().all(is_fine) {
+    // Brackets are for numbers with colons alone.
+    let is_number = bracketed.is_none() || host.contains(':');
+    if host.is_empty() || host.starts_with('-') || !is_number || !host.chars().all(is_fine) {
         return Err(bad());
     }
     Ok(host.to_owned())
@@ -254,7 +256,7 @@ impl fmt::Display for Remote {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         let short = format!("{}{host}:", self.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default());
         match std::str::from_utf8(&self.directory) {
-            Ok(directory) if self.port.is_none() && is_plain(directory) && !host.contains('%') => {
+            Ok(directory) if self.port.is_none() && is_plain(directory) => {
                 write!(f, "{short}{directory}")
             }
             _ => self.fmt_url(&host, f),
@@ -363,6 +365,7 @@ mod tests {
             ("@host:dir", AddressError::User(String::new())),
             ("[::1]", AddressError::Host("[::1]".into())),
             ("[::1:dir", AddressError::Host("[::1:dir".into())),
+            ("[host]:dir", AddressError::Host("[host]".into())),
             ("ho st:dir", AddressError::Host("ho st".into())),
             ("host:", AddressError::NoDirectory),
             ("host:~", AddressError::NoDirectory),

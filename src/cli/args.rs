@@ -161,7 +161,8 @@ mod tests {
 
     #[test]
     fn every_example_is_understood() {
-        let mut command = Cli::command();
+        // Without a width, so that no line is broken.
+        let mut command = Cli::command().term_width(0);
         command.build();
         let mut all = examples(AFTER);
         all.extend(command.get_subcommands_mut().flat_map(|verb| examples(&verb.render_help().to_string())));

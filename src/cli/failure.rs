@@ -234,6 +234,10 @@ mod tests {
     use super::*;
     use crate::format::name::Name;
 
+    fn emptied() -> EngineError {
+        EngineError::EmptiedSource { path: "/home".into(), entries: 7 }
+    }
+
     fn store(kind: ErrorKind) -> StoreError {
         StoreError { kind, operation: "read", subject: "nfz-repository".into(), message: "no".into() }
     }
@@ -259,13 +263,13 @@ mod tests {
         }
         assert_eq!(code(RepositoryError::NoRepository { address: "x".into() }.into()), 10);
         assert_eq!(code(EngineError::from(RepositoryError::WrongPassword).into()), 12);
-        assert_eq!(code(EngineError::EmptiedSource.into()), 1);
+        assert_eq!(code(emptied().into()), 1);
         assert_eq!(code(PasswordError::Interrupted.into()), 130);
     }
 
     #[test]
     fn a_failure_is_one_line_and_its_hints() {
-        let failure = Failure::from(EngineError::EmptiedSource).to_string();
+        let failure = Failure::from(emptied()).to_string();
         let lines: Vec<_> = failure.lines().collect();
         assert!(lines[0].starts_with("nfz: cannot sync: "));
         assert!(lines[1].starts_with("  hint: ") && lines[1].contains("--allow-empty"));

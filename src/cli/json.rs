@@ -424,8 +424,12 @@ mod tests {
         let problem = Problem::new("a", "b");
         let link = entry(b"l", Node::Symlink { target: b"t\xff".to_vec() });
         let device = entry(b"d", Node::CharacterDevice { major: 1, minor: 2 });
-        let damage =
-            Damage { object: "o".into(), why: "w".into(), snapshots: vec![info().id], paths: vec!["p".into()] };
+        let damage = Damage {
+            object: "o".into(),
+            why: "w".into(),
+            snapshots: vec![info().id.to_string()],
+            paths: vec!["p".into()],
+        };
         let differences = vec![Difference { path: "p".into(), what: "w".into() }];
         let verify = VerifyReport { damage: vec![damage], differences, ..VerifyReport::default() };
         let documents = vec![

@@ -41,7 +41,7 @@ impl Given<'_> {
     ///
     /// # Errors
     /// As [`address`](Given::address).
-    pub fn leading<'b>(self, arguments: &'b [OsString]) -> Result<(Address, &'b [OsString]), Failure> {
+    pub fn leading(self, arguments: &[OsString]) -> Result<(Address, &[OsString]), Failure> {
         let stands_first = match (self.option, self.variable) {
             (Some(_), _) => false,
             (None, Some(_)) => arguments.first().is_some_and(|first| looks_remote(first)),

@@ -31,10 +31,11 @@ use std::{
 
 const EXAMPLES: &str = "\
 EXAMPLES:
-  nfz restore user@host:backup ./out                           the newest snapshot, whole
-  nfz restore user@host:backup ./out photos/2026 notes.txt     to ./out/photos/2026 and ./out/notes.txt
-  nfz restore user@host:backup ./out --at 2026-11-22           as of the end of that day
-  nfz restore user@host:backup ./out --include '*.jpg' -n -v   what would be done
+  nfz restore user@host:backup ./out                   the newest snapshot, whole
+  nfz restore user@host:backup ./out photos/2026       to ./out/photos/2026
+  nfz restore user@host:backup ./out --at 2026-11-22   as of the end of that day
+  nfz restore user@host:backup ./out a b -n -v         what would be done
+  nfz restore user@host:backup ./out --include '*.jpg'
   nfz restore user@host:backup ~/Documents --overwrite if-changed --delete
   NFZ_REPOSITORY=user@host:backup nfz restore ./out photos
 ";

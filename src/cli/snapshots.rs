@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(
             rows,
             [
-                "ID        TIME                 HOST    SOURCE         FILES     SIZE  LABEL",
+                "ID        TIME                 HOST    SOURCE        FILES     SIZE  LABEL",
                 "abababab  2026-11-22 19:00:18  laptop  /home/\\u{1b}  1,234  1.5 GiB  before",
                 "abababab  2026-11-22 19:00:18  laptop  /home/\\u{1b}  1,234  1.5 GiB  (checkpoint)",
             ]

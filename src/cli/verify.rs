@@ -151,7 +151,10 @@ mod tests {
     fn damaged() -> VerifyReport {
         let snapshots = vec![SnapshotId::new(ObjectId([1; 32]))];
         let (object, why, paths) = ("chunks/ab/ab01".into(), "it is gone".into(), vec!["a/b".into()]);
-        VerifyReport { damage: vec![Damage { object, why, snapshots, paths }], ..VerifyReport::default() }
+        VerifyReport {
+            damage: vec![Damage { object, why, snapshots: snapshots.iter().map(ToString::to_string).collect(), paths }],
+            ..VerifyReport::default()
+        }
     }
 
     #[test]

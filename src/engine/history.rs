@@ -77,10 +77,10 @@ fn fetch(
     listed: Vec<Listed>,
 ) -> impl futures_util::Stream<Item = (SnapshotId, Result<SnapshotRoot, crate::repository::RepositoryError>)> + Unpin {
     let ids = listed.into_iter().filter_map(|listed| match listed.name {
-        Name::Snapshot(id) => Some(id),
+        Name::Snapshot(id) => Some((id, listed.length)),
         _ => None,
     });
-    let fetches = ids.map(move |id| async move { (id, repository.fetch_root(id).await) });
+    let fetches = ids.map(move |(id, length)| async move { (id, repository.fetch_root(id, length).await) });
     Box::pin(stream::iter(fetches).buffered(ROOTS_AT_ONCE))
 }
 

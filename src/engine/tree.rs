@@ -10,7 +10,6 @@ use crate::format::{
     snapshot::SegmentRow,
 };
 use crate::repository::{Repository, RepositoryError, compute, open_object};
-use crate::store::Length;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use std::{
@@ -85,7 +84,7 @@ impl Tree {
     pub async fn segment(&self, number: usize) -> Result<Segment, EngineError> {
         let row = &self.segments[number];
         let name = Name::Chunk(row.id.0);
-        let object = self.object(number, name).await?;
+        let object = self.object(number).await?;
         let (keys, id) = (Arc::clone(self.repository.keys()), row.id);
         let decoded = compute(move || {
             let plaintext = open_object(&keys, id, name, &object)?;
@@ -99,12 +98,12 @@ impl Tree {
         Ok(segment)
     }
 
-    async fn object(&self, number: usize, name: Name) -> Result<Bytes, EngineError> {
+    async fn object(&self, number: usize) -> Result<Bytes, EngineError> {
         if let Some(object) = self.kept.as_ref().and_then(|kept| lock(kept).objects.get(&number).cloned()) {
             return Ok(object);
         }
-        let length = Length::Exactly(u64::from(self.segments[number].stored));
-        let object = self.repository.store().get(name, length).await?;
+        let row = &self.segments[number];
+        let object = self.repository.get_chunk(row.id, row.stored).await?;
         if let Some(kept) = &self.kept {
             lock(kept).keep(number, &object);
         }

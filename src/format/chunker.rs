@@ -146,3 +146,145 @@ fn keyed_number(key: &Secret, data: &[u8]) -> u32 {
     let hash = blake3::keyed_hash(key, data);
     u32::from_le_bytes(std::array::from_fn(|at| hash.as_bytes()[at]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::keys::Keys;
+    use proptest::prelude::*;
+
+    const SMALL: ChunkSizes = ChunkSizes { min: 1024, average: 8192, max: 32_768 };
+
+    fn keys() -> Keys {
+        Keys::derive([1; 16], &[Zeroizing::new([2; 32])]).unwrap()
+    }
+
+    fn noise(label: u64, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        blake3::Hasher::new().update(&label.to_le_bytes()).finalize_xof().fill(&mut bytes);
+        bytes
+    }
+
+    fn lengths(chunker: &Chunker, mut data: &[u8]) -> Vec<usize> {
+        let mut lengths = Vec::new();
+        while !data.is_empty() {
+            lengths.push(chunker.cut(data));
+            data = &data[lengths[lengths.len() - 1]..];
+        }
+        lengths
+    }
+
+    /// Page 4, byte by byte.
+    fn naive(keys: &CutKeys, sizes: ChunkSizes, data: &[u8]) -> usize {
+        let gear = |byte: u8| {
+            let at = 8 * usize::from(byte);
+            u64::from_le_bytes(keys.gear[at..at + 8].try_into().unwrap())
+        };
+        let n = u64::from(sizes.average - sizes.min) / 1024;
+        let one_in = |count: u64| ((1u64 << 32) / count).min((1 << 32) - 1);
+        let (limit, mut from) = (data.len().min(sizes.max as usize), sizes.min as usize);
+        while from < limit {
+            let mut hash = 0u64;
+            let nominated = (from..limit).find(|&at| {
+                hash = (hash << 1).wrapping_add(gear(data[at]));
+                hash & 0x0000_5900_0353_0000 == 0
+            });
+            let Some(at) = nominated else { break };
+            let threshold = if at < sizes.average as usize { one_in(2 * n) } else { one_in(n / 2) };
+            let hash = blake3::keyed_hash(&keys.gate, &data[at - 64..at]);
+            if u64::from(u32::from_le_bytes(hash.as_bytes()[..4].try_into().unwrap())) < threshold {
+                return at;
+            }
+            from = at + 1;
+        }
+        limit
+    }
+
+    #[test]
+    fn an_insertion_near_the_front_leaves_later_cuts_as_they_were() {
+        let chunker = Chunker::new(keys().cut(), SMALL);
+        let data = noise(0, 400_000);
+        let ends = |data: &[u8]| -> Vec<usize> {
+            lengths(&chunker, data)
+                .iter()
+                .rev()
+                .scan(0, |sum, length| {
+                    *sum += length;
+                    Some(*sum)
+                })
+                .collect()
+        };
+        let changed = [&data[..500], b"inserted", &data[500..]].concat();
+        let (before, after) = (ends(&data), ends(&changed));
+        let same = before.iter().zip(&after).take_while(|(a, b)| a == b).count();
+        assert!(same > before.len() * 3 / 4, "{same} of {} cuts, counted from the end", before.len());
+    }
+
+    #[test]
+    fn chunks_have_about_the_average_length() {
+        let chunker = Chunker::new(keys().cut(), SMALL);
+        let count = lengths(&chunker, &noise(1, 8 << 20)).len();
+        assert!(((8 << 20) / 12_288..(8 << 20) / 5_000).contains(&count), "{count}");
+    }
+
+    #[test]
+    fn packs_come_to_about_the_average_whatever_files_they_hold() {
+        let sizes = PackSizes {
+            file_max: 262_144,
+            min: 262_144,
+            average: 1 << 20,
+            max: 4 << 20,
+            files_max: 8192,
+            reach_max: 16_384,
+        };
+        let keys = keys();
+        let cutter = PackCutter::new(keys.cut(), sizes);
+        for length in [300u32, 5_000, 100_000] {
+            let (mut packs, mut total, mut bytes) = (0u64, 0u32, 0u64);
+            for number in 0..(200u64 << 20) / u64::from(length) {
+                let id = keys.content_id(&[number.to_le_bytes(), u64::from(length).to_le_bytes()].concat());
+                total += length;
+                bytes += u64::from(length);
+                if cutter.ends_after(&id, length, total) || total + length > sizes.max {
+                    packs += 1;
+                    total = 0;
+                }
+            }
+            let average = bytes / packs;
+            assert!((800_000..1_300_000).contains(&average), "files of {length} bytes: packs of {average}");
+        }
+    }
+
+    #[test]
+    fn a_segment_ends_at_its_limits_and_at_some_paths() {
+        let cutter = SegmentCutter::new(keys().cut(), SegmentSizes { average: 10, max: 100, bytes_max: 5000 });
+        let ends = |number: u32| {
+            let path = TreePath::new(format!("f{number}").into_bytes()).unwrap();
+            (cutter.ends_after(&path, 1, 1), cutter.ends_after(&path, 100, 1), cutter.ends_after(&path, 1, 5000))
+        };
+        let all: Vec<_> = (0..10_000).map(ends).collect();
+        assert!(all.iter().all(|(_, full, heavy)| *full && *heavy));
+        assert!((850..1150).contains(&all.iter().filter(|(here, _, _)| *here).count()));
+    }
+
+    proptest! {
+        #[test]
+        fn chunks_are_within_bounds_and_cut_as_page_4_says(
+            label: u64, length in 0..150_000usize, min in 512..2000u32, more in 2048..6000u32, max in 1..20_000u32
+        ) {
+            let (min, average) = (2 * min, 2 * (min + more));
+            let sizes = ChunkSizes { min, average, max: average + 2 * max };
+            let (keys, data) = (keys(), noise(label, length));
+            let chunker = Chunker::new(keys.cut(), sizes);
+            let lengths = lengths(&chunker, &data);
+            prop_assert_eq!(lengths.iter().sum::<usize>(), length);
+            let mut at = 0;
+            for (number, &length) in lengths.iter().enumerate() {
+                prop_assert!(length <= sizes.max as usize);
+                prop_assert!(length >= sizes.min as usize || number == lengths.len() - 1);
+                prop_assert_eq!(length, naive(keys.cut(), sizes, &data[at..]));
+                at += length;
+            }
+        }
+    }
+}

@@ -115,10 +115,20 @@ impl Config {
     /// [`ConfigError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, ConfigError> {
         let config = Self::decode_for_reading(bytes)?;
-        if let Some(&feature) = config.writer_features.first() {
-            return Err(ConfigError::UnknownFeature(feature));
+        config.check_for_writing()?;
+        Ok(config)
+    }
+
+    /// Refuses what a writer cannot honour.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn check_for_writing(&self) -> Result<(), ConfigError> {
+        match self.writer_features.first() {
+            Some(&feature) => Err(ConfigError::UnknownFeature(feature)),
+            None if !self.is_sane() => Err(ConfigError::Sizes),
+            None => Ok(()),
         }
-        if config.is_sane() { Ok(config) } else { Err(ConfigError::Sizes) }
     }
 
     /// As [`decode`](Config::decode), for who will write nothing: refuses only what a reader cannot honour.
@@ -150,5 +160,43 @@ impl Config {
             && (1..=segments.max).contains(&segments.average)
             && segments.max as usize <= SEGMENT_ENTRIES_MAX
             && (1024..=4 << 20).contains(&segments.bytes_max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_init_writes_is_read_back() {
+        let config = Config::new(Time { seconds: -1, nanoseconds: 999_999_999 });
+        let bytes = config.encode().unwrap();
+        assert_eq!(Config::decode(&bytes), Ok(config));
+        for at in 0..bytes.len() {
+            assert!(Config::decode(&bytes[..at]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_feature_for_writers_does_not_keep_readers_out() {
+        let config = Config { writer_features: vec![7], ..Config::new(Time::default()) };
+        let bytes = config.encode().unwrap();
+        assert_eq!(Config::decode(&bytes), Err(ConfigError::UnknownFeature(7)));
+        assert_eq!(Config::decode_for_reading(&bytes), Ok(config));
+        let config = Config { reader_features: vec![8], ..Config::new(Time::default()) };
+        assert_eq!(Config::decode_for_reading(&config.encode().unwrap()), Err(ConfigError::UnknownFeature(8)));
+    }
+
+    proptest! {
+        #[test]
+        fn what_decodes_is_what_its_bytes_say(at: prop::sample::Index, byte: u8) {
+            let mut bytes = Config::new(Time::default()).encode().unwrap();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Ok(config) = Config::decode_for_reading(&bytes) {
+                prop_assert_eq!(config.encode().unwrap(), bytes);
+            }
+        }
     }
 }

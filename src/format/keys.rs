@@ -411,3 +411,138 @@ fn commitment(kek: &Secret) -> Secret {
 fn cipher(kek: &Secret) -> XChaCha20Poly1305 {
     XChaCha20Poly1305::new((&**kek).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::id::to_hex;
+    use proptest::prelude::*;
+
+    // As the reference reader derives them.
+    const GOLDEN_IDS: [&str; 4] = ["344069ab16e10e71", "516e5e1c6a57d271", "f71d06505ab449c0", "fb08de70a277a529"];
+    const GOLDEN_SEAL_KEYS: [&str; 4] =
+        ["314177b331682cbf", "1553d57482235fd7", "0b5070dd8377fa3f", "1a7c415949839137"];
+    const GOLDEN_GEAR: &str = "48e2190c373076de";
+    const CHEAP: KdfCost = KdfCost { memory_kib: 19 << 10, passes: 1, lanes: 1 };
+
+    fn credentials(password: Option<&[u8]>, key_file: Option<&[u8]>) -> Credentials {
+        Credentials {
+            password: password.map(|bytes| Zeroizing::new(bytes.to_vec())),
+            key_file: key_file.map(Credentials::key_file_secret),
+        }
+    }
+
+    fn slot(credentials: &Credentials) -> Slot {
+        let random = SlotRandomness { salt: [3; 32], nonce: [4; 24] };
+        Slot::create([5; 16], 0, &Zeroizing::new([6; 32]), credentials, CHEAP, &random).unwrap()
+    }
+
+    #[test]
+    fn a_slot_opens_with_what_it_was_made_with_and_with_nothing_else() {
+        let all = [
+            credentials(Some(b"word"), None),
+            credentials(None, Some(b"file")),
+            credentials(Some(b"word"), Some(b"file")),
+            credentials(Some(b"other"), Some(b"file")),
+            credentials(Some(b"word"), Some(b"other")),
+            credentials(None, None),
+        ];
+        // What more is given than a slot asks for is left unused.
+        let opens = [
+            [true, false, true, false, true, false],
+            [false, true, true, true, false, false],
+            [false, false, true, false, false, false],
+        ];
+        for (made, opens) in all.iter().zip(opens) {
+            let slot = Slot::parse(slot(made).as_bytes()).unwrap();
+            assert_eq!((slot.repository(), slot.epoch()), ([5; 16], 0));
+            for (given, opens) in all.iter().zip(opens) {
+                match slot.open(given) {
+                    Ok(master) => assert!(opens && *master == [6; 32]),
+                    Err(why) => assert!(!opens && why != SlotError::Altered, "{why}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_flipped_bit_of_a_slot_and_no_cut_goes_unnoticed() {
+        let file = credentials(None, Some(b"file"));
+        let bytes = *slot(&file).as_bytes().first_chunk::<SLOT_LENGTH>().unwrap();
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut altered = bytes;
+                altered[at] ^= 1 << bit;
+                let opened = Slot::parse(&altered).and_then(|slot| slot.open(&credentials(Some(b""), Some(b"file"))));
+                assert!(opened.is_err(), "byte {at}, bit {bit}");
+            }
+            assert!(Slot::parse(&bytes[..at]).is_err(), "cut to {at}");
+        }
+        assert!(Slot::parse(&bytes).unwrap().open(&file).is_ok());
+    }
+
+    #[test]
+    fn absurd_costs_are_refused_when_read_and_when_made() {
+        let word = credentials(Some(b"word"), None);
+        let random = SlotRandomness { salt: [3; 32], nonce: [4; 24] };
+        let gib = 1 << 20;
+        for (memory_kib, passes, lanes) in [
+            (19_455, 1, 1),
+            (gib + 1, 1, 1),
+            (gib, 9, 1),
+            (19_456, 0, 1),
+            (19_456, 17, 1),
+            (19_456, 1, 0),
+            (19_456, 1, 17),
+        ] {
+            let cost = KdfCost { memory_kib, passes, lanes };
+            let made = Slot::create([5; 16], 0, &Zeroizing::new([6; 32]), &word, cost, &random);
+            assert_eq!(made, Err(SlotError::AbsurdCost(cost)));
+            let mut bytes = slot(&word).as_bytes().to_vec();
+            for (at, number) in [memory_kib, passes, lanes].into_iter().enumerate() {
+                bytes[COST + 4 * at..COST + 4 * at + 4].copy_from_slice(&number.to_le_bytes());
+            }
+            assert_eq!(Slot::parse(&bytes), Err(SlotError::AbsurdCost(cost)));
+        }
+        for cost in [KdfCost::DEFAULT, KdfCost::SMALL, KdfCost { memory_kib: gib, passes: 8, lanes: 16 }] {
+            assert!(cost.is_acceptable());
+        }
+    }
+
+    #[test]
+    fn subkeys_are_pinned() {
+        let keys = Keys::derive([0x22; 16], &[Zeroizing::new([0x11; 32])]).unwrap();
+        let ids = KINDS.map(|kind| keys.object_id(kind, b"golden").to_hex()[..16].to_string());
+        assert_eq!(ids, GOLDEN_IDS);
+        let seals = KINDS.map(|kind| to_hex(&keys.seal_key(0, kind).unwrap()[..8]));
+        assert_eq!(seals, GOLDEN_SEAL_KEYS);
+        assert_eq!(to_hex(&keys.cut().gear[..8]), GOLDEN_GEAR);
+        assert!(keys.seal_key(1, Kind::Data).is_none());
+    }
+
+    #[test]
+    fn a_rotation_keeps_names_and_changes_seals() {
+        let (first, second) = (Zeroizing::new([1; 32]), Zeroizing::new([2; 32]));
+        let before = Keys::derive([0; 16], std::slice::from_ref(&first)).unwrap();
+        let after = Keys::derive([0; 16], &[first, second]).unwrap();
+        assert_eq!(after.epoch(), 1);
+        for kind in KINDS {
+            assert_eq!(before.object_id(kind, b"x"), after.object_id(kind, b"x"));
+            assert_eq!(before.seal_key(0, kind), after.seal_key(0, kind));
+            assert_ne!(after.seal_key(1, kind), after.seal_key(0, kind));
+        }
+        assert!(Keys::derive([0; 16], &[]).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_judged_without_a_panic(mut bytes in prop::collection::vec(any::<u8>(), 170..180), honest: bool) {
+            if honest {
+                bytes[..8].copy_from_slice(b"NFZK\x01\x01\x01\0");
+            }
+            if let Ok(slot) = Slot::parse(&bytes) {
+                prop_assert!(slot.cost().is_acceptable() && slot.as_bytes() == bytes);
+            }
+        }
+    }
+}

@@ -547,3 +547,194 @@ impl Table {
 fn shared_prefix(before: &[u8], path: &[u8]) -> usize {
     before.iter().zip(path).take_while(|(a, b)| a == b).count()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn time() -> impl Strategy<Value = Time> {
+        (any::<i64>(), 0..1_000_000_000u32).prop_map(|(seconds, nanoseconds)| Time { seconds, nanoseconds })
+    }
+
+    fn metadata() -> impl Strategy<Value = Metadata> {
+        let xattrs = prop::collection::btree_map("[a-c]{1,3}", prop::collection::vec(any::<u8>(), 0..5), 0..4);
+        (0..0o10000u32, 0..3u32, time(), time(), any::<u64>(), 0..3u64, xattrs).prop_map(
+            |(mode, uid, mtime, ctime, inode, link_group, xattrs)| Metadata {
+                mode,
+                owner: Arc::new(Owner { uid, gid: 100, user: b"me".to_vec(), group: Vec::new() }),
+                mtime,
+                ctime,
+                inode,
+                xattrs: xattrs.into_iter().map(|(name, value)| Xattr { name: name.into(), value }).collect(),
+                link_group,
+            },
+        )
+    }
+
+    /// What an entry is, in terms from which any segment's rows can be made.
+    #[derive(Clone, Debug)]
+    enum Plan {
+        Other(Node),
+        Packed { chunk: u8, holes: Vec<u64> },
+        Chunked { chunks: Vec<u8>, holes: Vec<u64> },
+        Parts { chunks: Vec<u8> },
+    }
+
+    fn plan() -> impl Strategy<Value = Plan> {
+        let holes = || prop::collection::vec(1..u64::from(u32::MAX), 0..4);
+        let other = prop_oneof![
+            Just(Node::Directory),
+            Just(Node::Fifo),
+            Just(Node::Socket),
+            Just(Node::File(File::empty())),
+            "[a./]{1,9}".prop_map(|target| Node::Symlink { target: target.into() }),
+            any::<(u32, u32)>().prop_map(|(major, minor)| Node::CharacterDevice { major, minor }),
+            any::<(u32, u32)>().prop_map(|(major, minor)| Node::DiskDevice { major, minor }),
+        ];
+        prop_oneof![
+            other.prop_map(Plan::Other),
+            (any::<u8>(), holes()).prop_map(|(chunk, holes)| Plan::Packed { chunk, holes }),
+            (prop::collection::vec(0..20u8, 1..5), holes()).prop_map(|(chunks, holes)| Plan::Chunked { chunks, holes }),
+            prop::collection::vec(0..20u8, 2..5).prop_map(|chunks| Plan::Parts { chunks }),
+        ]
+    }
+
+    /// One byte of data before each hole, the rest at the end.
+    fn extents(data: u64, holes: &[u64]) -> Vec<Extent> {
+        let mut left = data;
+        let mut all: Vec<_> = holes
+            .iter()
+            .map(|&hole| {
+                left -= 1;
+                Extent { data: 1, hole }
+            })
+            .collect();
+        if left > 0 && !all.is_empty() {
+            all.push(Extent { data: left, hole: 0 });
+        }
+        all
+    }
+
+    #[derive(Default)]
+    struct Builder {
+        segment: Segment,
+        rows: HashMap<u8, u32>,
+    }
+
+    impl Builder {
+        fn row(&mut self, chunk: u8) -> u32 {
+            let next = self.rows.len() as u32;
+            let row = *self.rows.entry(chunk).or_insert(next);
+            if row == next {
+                let id = ChunkId::new(ObjectId([chunk; 32]));
+                self.segment.chunks.push(ChunkRow { id, plain: 1000 + u32::from(chunk), stored: 1100 });
+            }
+            row
+        }
+
+        fn whole(&mut self, content: Content, holes: &[u64]) -> File {
+            let mut file = File { content, ..File::empty() };
+            let data = file.data_length(&self.segment.chunks);
+            file.extents = extents(data, holes);
+            file.size = file.span(data).unwrap();
+            file
+        }
+
+        fn add(&mut self, path: &TreePath, metadata: Metadata, plan: Plan) {
+            let push = |segment: &mut Segment, node| {
+                segment.entries.push(Entry { path: path.clone(), metadata: metadata.clone(), node });
+            };
+            match plan {
+                Plan::Other(node) => push(&mut self.segment, node),
+                Plan::Packed { chunk, holes } => {
+                    let content = Content::Packed { chunk: self.row(chunk), offset: 7, length: 900, id: [chunk; 16] };
+                    let file = self.whole(content, &holes);
+                    push(&mut self.segment, Node::File(file));
+                }
+                Plan::Chunked { chunks, holes } => {
+                    let chunks = chunks.into_iter().map(|chunk| self.row(chunk)).collect();
+                    let file = self.whole(Content::Chunked { chunks }, &holes);
+                    push(&mut self.segment, Node::File(file));
+                }
+                Plan::Parts { chunks } => {
+                    let size = chunks.iter().map(|&chunk| 1000 + u64::from(chunk)).sum();
+                    for (number, &chunk) in chunks.iter().enumerate() {
+                        let content = Content::Chunked { chunks: vec![self.row(chunk)] };
+                        let more = number + 1 < chunks.len();
+                        let file = File { size, part: number as u32, more, torn: false, extents: Vec::new(), content };
+                        push(&mut self.segment, Node::File(file));
+                    }
+                }
+            }
+        }
+    }
+
+    fn segment() -> impl Strategy<Value = Segment> {
+        let path =
+            "[a-c.-]{1,3}(/[a-c-]{1,2}){0,2}".prop_filter_map("no path", |text| TreePath::new(text.into_bytes()).ok());
+        prop::collection::btree_map(path, (metadata(), plan()), 1..12).prop_map(|entries| {
+            let mut builder = Builder::default();
+            entries.into_iter().for_each(|(path, (metadata, plan))| builder.add(&path, metadata, plan));
+            builder.segment
+        })
+    }
+
+    /// The smallest segment, with attributes of so many bytes.
+    fn with_attribute(length: usize) -> Vec<u8> {
+        let xattrs = vec![Xattr { name: b"n".to_vec(), value: vec![0; length - 1] }];
+        let metadata = Metadata { xattrs, ..Metadata::default() };
+        let entry = Entry { path: TreePath::root(), metadata, node: Node::Directory };
+        Segment { chunks: Vec::new(), entries: vec![entry] }.encode().unwrap()
+    }
+
+    #[test]
+    fn attributes_of_one_entry_have_a_mebibyte_at_most() {
+        assert!(Segment::decode(&with_attribute(XATTRS_MAX)).is_ok());
+        assert!(Segment::decode(&with_attribute(XATTRS_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn a_list_that_claims_to_be_endless_is_refused() {
+        for claimed in [
+            &[253, 255, 255, 255, 255, 255, 255, 255, 255][..],
+            &[253, 0, 0, 0, 0, 1, 0, 0, 0],
+            &[252, 255, 255, 255, 255],
+        ] {
+            assert!(Segment::decode(claimed).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_segment_is_read_as_it_was_written(segment in segment()) {
+            let bytes = segment.encode().unwrap();
+            prop_assert_eq!(Segment::decode(&bytes).unwrap(), segment);
+        }
+
+        #[test]
+        fn a_segment_cut_or_with_more_after_it_is_none(segment in segment(), at: prop::sample::Index, more: u8) {
+            let mut bytes = segment.encode().unwrap();
+            prop_assert!(Segment::decode(&bytes[..at.index(bytes.len())]).is_err());
+            bytes.push(more);
+            prop_assert!(Segment::decode(&bytes).is_err());
+        }
+
+        #[test]
+        fn what_decodes_after_a_change_is_what_its_bytes_say(segment in segment(), at: prop::sample::Index, byte: u8) {
+            let mut bytes = segment.encode().unwrap();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Ok(changed) = Segment::decode(&bytes) {
+                prop_assert_eq!(changed.encode().unwrap(), bytes);
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_judged_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(segment) = Segment::decode(&bytes) {
+                prop_assert_eq!(segment.encode().unwrap(), bytes);
+            }
+        }
+    }
+}

@@ -309,3 +309,135 @@ fn cipher(keys: &Keys, epoch: Epoch, kind: Kind) -> Result<XChaCha20Poly1305, Op
     let key = keys.seal_key(epoch, kind).ok_or(OpenError::UnknownEpoch(epoch))?;
     Ok(XChaCha20Poly1305::new(key.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use zeroize::Zeroizing;
+
+    const KINDS: [Kind; 4] = [Kind::Data, Kind::Segment, Kind::Snapshot, Kind::Config];
+
+    fn keys(repository: u8) -> Keys {
+        Keys::derive([repository; 16], &[Zeroizing::new([7; 32])]).unwrap()
+    }
+
+    fn seal(compression: Compression, kind: Kind, plaintext: &[u8]) -> (ObjectId, Vec<u8>) {
+        let keys = keys(1);
+        let id = keys.object_id(kind, plaintext);
+        (id, Sealer::new(compression).seal_kind(&keys, kind, id, plaintext).unwrap())
+    }
+
+    fn open(kind: Kind, id: ObjectId, object: &[u8]) -> Result<Vec<u8>, OpenError> {
+        Opener::default().open_kind(&keys(1), kind, id, object)
+    }
+
+    fn words() -> Vec<u8> {
+        (0..4000).flat_map(|number: u32| format!("{} ", number * number % 977).into_bytes()).collect()
+    }
+
+    #[test]
+    fn one_plaintext_at_two_levels_has_one_id_and_two_nonces() {
+        let (id, fast) = seal(Compression::FAST, Kind::Data, &words());
+        let (same, small) = seal(Compression::MAX, Kind::Data, &words());
+        assert_eq!(id, same);
+        assert_ne!(fast, small);
+        assert_ne!(fast[NONCE..PAYLOAD], small[NONCE..PAYLOAD]);
+    }
+
+    #[test]
+    fn sealing_again_gives_the_same_bytes() {
+        let mut used = Sealer::new(Compression::DEFAULT);
+        let keys = keys(1);
+        let id = keys.object_id(Kind::Data, &words());
+        used.seal_kind(&keys, Kind::Segment, id, b"something else before").unwrap();
+        let again = used.seal_kind(&keys, Kind::Data, id, &words()).unwrap();
+        assert_eq!(again, seal(Compression::DEFAULT, Kind::Data, &words()).1);
+    }
+
+    #[test]
+    fn any_flipped_bit_any_cut_and_any_appended_byte_is_refused() {
+        for kind in KINDS {
+            let (id, object) = seal(Compression::DEFAULT, kind, b"a small object, a small object, a small object");
+            for at in 0..object.len() {
+                for bit in 0..8 {
+                    let mut altered = object.clone();
+                    altered[at] ^= 1 << bit;
+                    assert!(open(kind, id, &altered).is_err(), "{kind:?}, byte {at}, bit {bit}");
+                }
+                assert!(open(kind, id, &object[..at]).is_err(), "{kind:?} cut to {at}");
+            }
+            assert!(open(kind, id, &[&object[..], b"\0"].concat()).is_err());
+            assert!(open(kind, id, &object).is_ok());
+        }
+    }
+
+    #[test]
+    fn an_object_opens_as_no_other_kind_under_no_other_id_and_in_no_other_repository() {
+        for kind in KINDS {
+            let (id, object) = seal(Compression::DEFAULT, kind, b"plaintext");
+            for other in KINDS.into_iter().filter(|other| *other != kind) {
+                assert_eq!(open(other, id, &object), Err(OpenError::NotAuthentic));
+                let its_id = keys(1).object_id(other, b"plaintext");
+                assert_eq!(open(other, its_id, &object), Err(OpenError::NotAuthentic));
+            }
+            assert_eq!(open(kind, ObjectId([0; 32]), &object), Err(OpenError::NotAuthentic));
+            let elsewhere = Opener::default().open_kind(&keys(2), kind, id, &object);
+            assert_eq!(elsewhere, Err(OpenError::NotAuthentic));
+        }
+    }
+
+    #[test]
+    fn a_plaintext_that_is_not_what_its_name_promises_is_not_released() {
+        let id = keys(1).object_id(Kind::Data, b"promised");
+        let object = Sealer::new(Compression::Off).seal_kind(&keys(1), Kind::Data, id, b"another").unwrap();
+        assert!(matches!(open(Kind::Data, id, &object), Err(OpenError::Malformed(_))));
+    }
+
+    #[test]
+    fn nothing_and_too_much_are_not_sealed() {
+        let mut sealer = Sealer::new(Compression::Off);
+        for plaintext in [vec![], vec![0; PLAIN_MAX + 1]] {
+            assert!(sealer.seal_kind(&keys(1), Kind::Data, ObjectId([0; 32]), &plaintext).is_err());
+        }
+    }
+
+    #[test]
+    fn the_largest_plaintext_is_within_the_largest_object() {
+        let mut noise = vec![0; PLAIN_MAX];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        let (id, object) = seal(Compression::DEFAULT, Kind::Data, &noise);
+        assert!(object.len() as u64 <= OBJECT_MAX);
+        assert!(open(Kind::Data, id, &object).unwrap() == noise);
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_sealed_opens_at_every_level(
+            plaintext in prop::collection::vec(0..4u8, 1..3000), level in -5..30i32, kind in 0..4usize
+        ) {
+            let (id, object) = seal(Compression::Level(level), KINDS[kind], &plaintext);
+            prop_assert_eq!(open(KINDS[kind], id, &object).unwrap(), plaintext.clone());
+            let (same, raw) = seal(Compression::Off, KINDS[kind], &plaintext);
+            prop_assert_eq!(id, same);
+            prop_assert_eq!(open(KINDS[kind], id, &raw).unwrap(), plaintext);
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_no_object(mut bytes in prop::collection::vec(any::<u8>(), 0..300), honest: bool) {
+            if honest && bytes.len() >= 12 {
+                let length = (bytes.len() as u32).to_le_bytes();
+                bytes[..12].copy_from_slice(&[b"NFZ1\x01\0\0\0", &length[..]].concat());
+            }
+            prop_assert!(open(Kind::Data, ObjectId([0; 32]), &bytes).is_err());
+        }
+
+        #[test]
+        fn padding_adds_little_and_is_its_own_padding(length in 64..=OBJECT_MAX) {
+            let padded = padme(length);
+            prop_assert!(padded >= length && padded - length <= length * 12 / 100);
+            prop_assert_eq!(padme(padded), padded);
+            prop_assert!(padme(length + 1) >= padded);
+        }
+    }
+}

@@ -10,7 +10,7 @@ use super::{
 use bincode::{Decode, Encode};
 
 /// A source tree as it was at one time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotRoot {
     /// When the sync began.
     pub time: Time,
@@ -198,5 +198,73 @@ impl SegmentRecord {
         let first_path =
             TreePath::new(self.first_path).map_err(|_| RootError::Sense("a segment's first path is none"))?;
         Ok(SegmentRow { id: SegmentId::new(ObjectId(self.id)), stored: self.stored, entries: self.entries, first_path })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn root() -> impl Strategy<Value = SnapshotRoot> {
+        let path = "[a-c]{1,3}(/[a-c-]{1,2}){0,2}".prop_map(|text| TreePath::new(text.into_bytes()).unwrap());
+        let paths = prop::collection::btree_set(path, 0..10);
+        let ids = || prop::collection::vec(any::<[u8; 32]>().prop_map(ObjectId), 0..5);
+        (any::<i64>(), any::<(u64, bool)>(), ids(), ids(), paths, "[a-zé]{0,9}").prop_map(
+            |(seconds, (generation, complete), follows, packs, paths, word)| {
+                let paths = std::iter::once(TreePath::root()).chain(paths);
+                let rows: Vec<_> = paths
+                    .map(|first_path| {
+                        let id = SegmentId::new(ObjectId([generation as u8; 32]));
+                        SegmentRow { id, stored: 300, entries: 9, first_path }
+                    })
+                    .collect();
+                SnapshotRoot {
+                    time: Time { seconds, nanoseconds: 5 },
+                    host: word.clone().into(),
+                    user: b"me".to_vec(),
+                    source: b"/home".to_vec(),
+                    label: word.into(),
+                    program: b"nfz".to_vec(),
+                    totals: Totals {
+                        entries: 8 * rows.len() as u64,
+                        files: 3,
+                        directories: 2,
+                        bytes: generation,
+                        problems: 0,
+                    },
+                    complete,
+                    generation,
+                    follows: follows.into_iter().map(SnapshotId::new).collect(),
+                    sparse_packs: packs.into_iter().map(ChunkId::new).collect(),
+                    segments: rows,
+                }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_root_is_read_as_it_was_written(root in root()) {
+            prop_assert_eq!(SnapshotRoot::decode(&root.encode().unwrap()).unwrap(), root);
+        }
+
+        #[test]
+        fn a_root_cut_or_with_more_after_it_is_none(root in root(), at: prop::sample::Index, more: u8) {
+            let mut bytes = root.encode().unwrap();
+            prop_assert!(SnapshotRoot::decode(&bytes[..at.index(bytes.len())]).is_err());
+            bytes.push(more);
+            prop_assert!(SnapshotRoot::decode(&bytes).is_err());
+        }
+
+        #[test]
+        fn what_decodes_after_a_change_is_what_its_bytes_say(root in root(), at: prop::sample::Index, byte: u8) {
+            let mut bytes = root.encode().unwrap();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Ok(changed) = SnapshotRoot::decode(&bytes) {
+                prop_assert_eq!(changed.encode().unwrap(), bytes);
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@
 use super::{ErrorKind, Length, Listed, Store};
 use crate::format::{
     id::{ConfigId, ObjectId, SnapshotId},
+    limits::OBJECT_MAX,
     name::{Dir, Name},
 };
 use bytes::Bytes;
@@ -127,6 +128,10 @@ async fn a_wrong_length_is_refused(store: &dyn Store) {
     for length in wrong.into_iter().chain([0, 1, 299_999].map(Length::AtMost)) {
         let refused = store.get(name, length).await.map(|bytes| bytes.len());
         assert_eq!(refused.map_err(|error| error.kind), Err(ErrorKind::WrongLength), "{length:?}");
+    }
+    for length in [Length::Exactly(u64::MAX), Length::AtMost(OBJECT_MAX + 1)] {
+        let refused = store.get(name, length).await.map(|bytes| bytes.len());
+        assert_eq!(refused.map_err(|error| error.kind), Err(ErrorKind::LimitExceeded), "{length:?}");
     }
 }
 

@@ -128,6 +128,7 @@ impl Shared {
     }
 
     fn get(&self, name: Name, length: Length) -> Result<Bytes, StoreError> {
+        length.check_demand(&name)?;
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK; // a pipe of that name must not make us wait
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(flags.bits().cast_signed());

@@ -67,6 +67,7 @@ impl LimitStore {
 
     /// Gets an object, then lets the next one wait for as long as this one should have taken.
     async fn limited_get(&self, name: Name, length: Length) -> Result<Bytes, StoreError> {
+        length.check_demand(&name)?; // rather than wait for what will be refused
         match length {
             Length::Exactly(bytes) => wait(self.down.as_ref(), bytes).await,
             Length::AtMost(_) => wait(self.down.as_ref(), 0).await,

@@ -149,6 +149,7 @@ impl Store for MemoryStore {
 
     fn get(&self, name: Name, length: Length) -> Pending<'_, Bytes> {
         self.call(move |state| {
+            length.check_demand(&name)?;
             let missing = || StoreError::new(ErrorKind::NotFound, "read", &name, "no such object");
             let bytes = state.objects.get(&name).map(|object| object.bytes.clone()).ok_or_else(missing)?;
             length.check(bytes.len() as u64, &name)?;

@@ -13,7 +13,10 @@ pub mod record;
 pub mod retry;
 pub mod sftp;
 
-use crate::format::name::{Dir, Name};
+use crate::format::{
+    limits::OBJECT_MAX,
+    name::{Dir, Name},
+};
 use bytes::Bytes;
 use std::{
     fmt,
@@ -41,7 +44,8 @@ pub struct Listed {
 pub enum Length {
     /// Exactly so many bytes; another length is an error.
     Exactly(u64),
-    /// At most so many bytes; a longer object is an error and is not read.
+    /// At most so many bytes; a longer object is an error and is not read. Room is kept for all of them while the
+    /// call is under way, so a known length is better.
     AtMost(u64),
 }
 
@@ -52,6 +56,18 @@ impl Length {
         match self {
             Length::Exactly(length) | Length::AtMost(length) => length,
         }
+    }
+
+    /// Refuses to ask for more than any object has, before anything is allocated for it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::LimitExceeded`].
+    pub fn check_demand(self, subject: &impl fmt::Display) -> Result<(), StoreError> {
+        if self.most() <= OBJECT_MAX {
+            return Ok(());
+        }
+        let message = format!("no object has more than {OBJECT_MAX} bytes");
+        Err(StoreError::new(ErrorKind::LimitExceeded, "read", subject, message))
     }
 
     /// Refuses a length that is not as demanded; `subject` names the object in the error.
@@ -141,7 +157,8 @@ pub trait Store: Send + Sync + 'static {
     /// The object's bytes.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`]; [`ErrorKind::WrongLength`] where the length is not as `length` demands.
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::WrongLength`] where the length is not as `length` demands;
+    /// [`ErrorKind::LimitExceeded`] where `length` demands more than [`OBJECT_MAX`].
     fn get(&self, name: Name, length: Length) -> Pending<'_, Bytes>;
 
     /// Stores the object, whole, durable as far as the service offers.

@@ -2,7 +2,8 @@
 
 use super::{
     Shared,
-    plan::{ChunkPlan, FilePlan, Window, Write, is_damage},
+    plan::is_damage,
+    window::{ChunkPlan, FilePlan, Window, Write},
 };
 use crate::engine::{
     error::EngineError,
@@ -10,8 +11,7 @@ use crate::engine::{
     target::{TargetError, TargetErrorKind, TargetFile},
 };
 use crate::format::name::Name;
-use crate::repository::{RepositoryError, compute, open_object};
-use crate::store::Length;
+use crate::repository::RepositoryError;
 use futures_util::{StreamExt, stream};
 use std::{
     collections::HashMap,
@@ -102,21 +102,16 @@ impl Writing {
 
     async fn plaintext(&self, chunk: &ChunkPlan) -> Result<Vec<u8>, EngineError> {
         let repository = &self.shared.repository;
-        let name = Name::Chunk(chunk.row.id.0);
-        let object = repository.store().get(name, Length::Exactly(u64::from(chunk.row.stored))).await?;
+        let (id, plain) = (chunk.row.id, chunk.row.plain);
+        let object = repository.get_chunk(id, chunk.row.stored).await?;
         self.shared.counts.fetched_objects.fetch_add(1, Relaxed);
         self.shared.counts.fetched_bytes.fetch_add(object.len() as u64, Relaxed);
-        let (keys, id, plain) = (Arc::clone(repository.keys()), chunk.row.id, chunk.row.plain);
-        let opened = compute(move || {
-            let plaintext = open_object(&keys, id, name, &object)?;
-            if plaintext.len() == plain as usize {
-                Ok(plaintext)
-            } else {
-                let why = "it has another length than the manifest says".to_owned();
-                Err(RepositoryError::Damaged { name, why })
-            }
-        });
-        Ok(opened.await??)
+        let plaintext = repository.open_chunk(id, object).await?;
+        if plaintext.len() == plain as usize {
+            return Ok(plaintext);
+        }
+        let why = "it has another length than the manifest says".to_owned();
+        Err(RepositoryError::Damaged { name: Name::Chunk(id.0), why }.into())
     }
 
     /// Gives up all files that need a chunk which cannot be had.

@@ -4,9 +4,11 @@
 //! chunk belong where. [`fetch`] gets each chunk once and writes it to all its places. [`finish`] makes hard links, removes what
 //! is not wanted, and gives directories their metadata, deepest first.
 
+mod feed;
 mod fetch;
 mod finish;
 mod plan;
+mod window;
 
 pub use plan::is_damage;
 
@@ -21,7 +23,7 @@ use super::{
 };
 use crate::format::path::{Escaped, TreePath};
 use crate::repository::Repository;
-use plan::{Leftover, Planner, Window};
+use plan::{Leftover, Planner};
 use std::{
     path::{Path, PathBuf},
     sync::{
@@ -31,6 +33,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
+use window::Window;
 
 /// What becomes of something that lies where an entry is to be restored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -191,7 +194,7 @@ fn open_target(target: &Path, options: &RestoreOptions) -> Result<Option<Target>
 async fn write_all(shared: &Arc<Shared>, tree: &Arc<Tree>) -> Result<Leftover, EngineError> {
     let (segments_in, segments) = mpsc::channel(4);
     let (windows_in, mut windows) = mpsc::channel::<Window>(1);
-    let feeding = tokio::spawn(plan::feed(Arc::clone(tree), shared.options.paths.clone(), segments_in));
+    let feeding = tokio::spawn(feed::feed(Arc::clone(tree), shared.options.paths.clone(), segments_in));
     let planner = Planner::new(Arc::clone(shared), Arc::clone(tree));
     let planning = tokio::task::spawn_blocking(move || planner.run(segments, &windows_in));
     while let Some(window) = windows.recv().await {

@@ -1,7 +1,10 @@
 //! Which bytes of which chunk belong where. Goes through the manifest in path order, a window at a time, so that memory is
 //! bounded whatever the tree.
 
-use super::{Overwrite, Shared};
+use super::{
+    Overwrite, Shared,
+    window::{FilePlan, Window},
+};
 use crate::engine::{
     error::EngineError,
     event::{Action, Event},
@@ -15,60 +18,11 @@ use crate::format::{
     manifest::{ChunkRow, Content, Entry, File, Metadata, Node, Segment},
     path::TreePath,
 };
-use futures_util::StreamExt;
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 use tokio::sync::mpsc;
-
-/// Files to be written, planned together.
-#[derive(Default)]
-pub struct Window {
-    /// The files.
-    pub files: Vec<FilePlan>,
-    /// Chunks to be fetched, in the order of their first use.
-    pub chunks: Vec<ChunkPlan>,
-}
-
-/// A file to be written.
-pub struct FilePlan {
-    /// Where.
-    pub path: TreePath,
-    /// Its mode, owner, times, attributes.
-    pub metadata: Metadata,
-    /// Its length in bytes.
-    pub size: u64,
-    /// Whether it has no holes, so that its room may be taken at once.
-    pub is_dense: bool,
-    /// Whether what is there already is replaced.
-    pub replace: bool,
-    /// Whether it was changing while it was saved.
-    pub torn: bool,
-    /// Writes that make it up.
-    pub writes: u32,
-}
-
-/// A chunk to be fetched, and where its bytes belong.
-pub struct ChunkPlan {
-    /// The chunk.
-    pub row: ChunkRow,
-    /// Where its bytes belong.
-    pub writes: Vec<Write>,
-}
-
-/// Some bytes of a chunk, and their place in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Write {
-    /// The file's number in the window.
-    pub file: u32,
-    /// Where in the chunk's plaintext they begin.
-    pub from: u32,
-    /// How many they are.
-    pub length: u32,
-    /// Where in the file they go.
-    pub offset: u64,
-}
 
 /// What is done when all files are written.
 #[derive(Default)]
@@ -93,42 +47,6 @@ pub struct Link {
 
 /// Entries of a window at most.
 const WINDOW_ENTRIES: usize = 65_536;
-/// A chunk is fetched once for files of several chunks so far apart; so many files are open at once at most.
-const OPEN_REACH: u32 = 64;
-
-/// Sends the segments that can hold `paths`, each once, in order.
-pub async fn feed(tree: Arc<Tree>, paths: Vec<TreePath>, sender: mpsc::Sender<Result<Segment, EngineError>>) {
-    let mut next = 0;
-    for range in ranges(&tree, &paths) {
-        let range = range.start.max(next)..range.end;
-        next = next.max(range.end);
-        let mut segments = Box::pin(tree.segments(range));
-        while let Some((_, segment)) = segments.next().await {
-            if sender.send(segment).await.is_err() {
-                return;
-            }
-        }
-    }
-}
-
-/// The ranges of segments that hold `paths` and the directories above them, in order.
-fn ranges(tree: &Tree, paths: &[TreePath]) -> Vec<std::ops::Range<usize>> {
-    if paths.is_empty() {
-        return vec![0..tree.len()];
-    }
-    let mut ranges = Vec::new();
-    for path in paths {
-        ranges.push(tree.range_of(path));
-        let mut above = path.clone();
-        while let Some((parent, _)) = above.split_last() {
-            let first = tree.range_of(&parent).start;
-            ranges.push(first..first + 1);
-            above = parent;
-        }
-    }
-    ranges.sort_by_key(|range| (range.start, range.end));
-    ranges
-}
 
 /// Goes through the manifest and plans.
 pub struct Planner {
@@ -504,6 +422,10 @@ impl Planner {
             }
         }
         *at = extents.end(file);
+        if !file.more && *at != file.size {
+            let path = &self.window.files[number as usize].path;
+            self.shared.problem(path, "its parts do not add up to its size");
+        }
     }
 }
 
@@ -532,31 +454,6 @@ fn identity_of(entry: &Entry, chunks: &[ChunkRow]) -> Identity {
         _ => (None, 0),
     };
     Identity(entry.size(), entry.metadata.mtime, chunk, at)
-}
-
-impl Window {
-    /// Adds a write, to the fetch of its chunk that is planned already if the files are near each other.
-    fn add(
-        &mut self,
-        fetches: &mut HashMap<ChunkId, (u32, u32)>,
-        row: ChunkRow,
-        file: u32,
-        (from, length, offset): (u32, u32, u64),
-        is_packed: bool,
-    ) {
-        let next = self.chunks.len() as u32;
-        let known = fetches.get(&row.id).filter(|(_, first)| is_packed || file - first <= OPEN_REACH);
-        let fetch = match known {
-            Some(&(fetch, _)) => fetch,
-            None => {
-                fetches.insert(row.id, (next, file));
-                self.chunks.push(ChunkPlan { row, writes: Vec::new() });
-                next
-            }
-        };
-        self.chunks[fetch as usize].writes.push(Write { file, from, length, offset });
-        self.files[file as usize].writes += 1;
-    }
 }
 
 /// Whether an error says that an object is damaged or gone, and not that the store cannot be reached.

@@ -28,7 +28,7 @@ pub enum Message {
 }
 
 /// Bytes of plaintext handed on together, and messages.
-const BATCH_BYTES: usize = 8 << 20;
+const BATCH_BYTES: usize = 4 << 20;
 const BATCH_MESSAGES: usize = 2048;
 /// Packs open at once, one for each owner.
 const OPEN_PACKS: usize = 16;

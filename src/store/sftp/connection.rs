@@ -228,7 +228,12 @@ impl Connection {
             Cause::Refused | Cause::Unsupported | Cause::Nonsense => ErrorKind::Other,
             Cause::Lost => return self.lost(operation, subject, failure).await,
         };
-        StoreError::new(kind, operation, subject, failure.message)
+        let found = match kind {
+            ErrorKind::Full => "no space is left; ",
+            ErrorKind::ReadOnly => "the file system can only be read; ",
+            _ => "",
+        };
+        StoreError::new(kind, operation, subject, format!("{found}{}", failure.message))
     }
 
     async fn why_refused(&self) -> ErrorKind {

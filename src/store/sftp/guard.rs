@@ -113,10 +113,20 @@ impl Packets {
             4 if length < 5 => Err("the server sent a packet that is too short"),
             5 if self.start[4] == DATA && length < 9 => Err("the server sent data without a length"),
             5 if self.start[4] == NAMES && length < 9 => Err("the server sent a listing without a count"),
-            9 if self.start[4] != NAMES => Ok(self.begin_rest(length - 5)),
             13 if word(9) > (length - 9) / NAME_MIN => Err("the server sent a listing that promises too many names"),
-            13 => Ok(self.begin_rest(length - 9)),
-            _ => Ok(()),
+            _ => {
+                self.end_start(length);
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends the looked-at start of a packet of `length`, once it is complete.
+    fn end_start(&mut self, length: u32) {
+        match self.started {
+            9 if self.start[4] != NAMES => self.begin_rest(length - 5),
+            13 => self.begin_rest(length - 9),
+            _ => {}
         }
     }
 

@@ -13,10 +13,7 @@ mod pool;
 mod ssh;
 
 use super::{ErrorKind, Length, Listed, Pending, Store, StoreError, Traffic, TrafficCounter, dir::random};
-use crate::format::{
-    limits::OBJECT_MAX,
-    name::{Dir, Name},
-};
+use crate::format::name::{Dir, Name};
 use bytes::Bytes;
 use pool::{Pool, Ticket};
 use std::{
@@ -196,10 +193,7 @@ impl Store for SftpStore {
     fn get(&self, name: Name, length: Length) -> Pending<'_, Bytes> {
         let traffic = Arc::clone(&self.traffic);
         Box::pin(async move {
-            if length.most() > OBJECT_MAX {
-                let message = format!("no object has more than {OBJECT_MAX} bytes");
-                return Err(StoreError::new(ErrorKind::LimitExceeded, "read", &name, message));
-            }
+            length.check_demand(&name)?;
             let call = move |ticket: Ticket| async move {
                 let bytes = ticket.get(name, length).await?;
                 traffic.downloaded(bytes.len());
