@@ -3,6 +3,7 @@
 
 // Nothing here runs for users: what fails ends the benchmark.
 #![allow(clippy::expect_used)]
+#![allow(missing_docs)] // what criterion generates has none
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use nfz::{

@@ -86,7 +86,8 @@ pub async fn snapshots(repository: &Repository) -> Vec<SnapshotInfo> {
 }
 
 pub async fn snapshot(repository: &Repository, id: SnapshotId) -> SnapshotInfo {
-    SnapshotInfo { id, root: repository.fetch_root(id).await.unwrap() }
+    let listed = repository.store().stat(nfz::format::name::Name::Snapshot(id)).await.unwrap().unwrap();
+    SnapshotInfo { id, root: repository.fetch_root(id, listed.length).await.unwrap() }
 }
 
 pub fn restore_options() -> RestoreOptions {
