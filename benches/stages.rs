@@ -1,7 +1,7 @@
 //! Each stage by itself, on one thread: cut, hash, seal, open, and a segment's encoding.
 
-// Nothing here runs for users: what fails ends the benchmark.
-#![allow(clippy::expect_used)]
+// Nothing here runs for users: what fails ends the benchmark. And criterion's macro makes a function without a comment.
+#![allow(clippy::expect_used, missing_docs)]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use nfz::format::{

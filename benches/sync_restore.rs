@@ -1,9 +1,8 @@
 //! A whole sync, a sync of an unchanged tree, and a restore, on a store in memory that answers at once, after 20 ms, and after 100 ms: what matters
 //! is how little the time grows with the latency.
 
-// Nothing here runs for users: what fails ends the benchmark.
-#![allow(clippy::expect_used)]
-#![allow(missing_docs)] // what criterion generates has none
+// Nothing here runs for users: what fails ends the benchmark. And criterion's macro makes a function without a comment.
+#![allow(clippy::expect_used, missing_docs)]
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use nfz::{

@@ -1,6 +1,7 @@
 //! The layers and their arrows: cli → engine → repository → store, format. Each rule says what some files do *not* name.
 //!
 //! Code is read as text: comments and each file's tests (from its first `#[cfg(test)]` on) do not count.
+#![allow(clippy::unwrap_used)]
 
 use std::{
     fs,
