@@ -171,6 +171,9 @@ impl Observer for Shown {
         match event {
             Event::Stage(stage) => {
                 *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+                if self.work == Work::Verify {
+                    count.begin_anew();
+                }
                 self.view.stage(stage);
             }
             Event::Estimated { count: entries, bytes } => {
@@ -197,6 +200,13 @@ impl Observer for Shown {
 }
 
 impl Counters {
+    /// A verify goes its way several times: listing, reading, comparing, each with a length of its own.
+    fn begin_anew(&self) {
+        for counter in [&self.done, &self.objects, &self.total_entries, &self.total_bytes] {
+            counter.store(0, Relaxed);
+        }
+    }
+
     fn figures(&self) -> Figures {
         let read = |counter: &AtomicU64| counter.load(Relaxed);
         Figures {
@@ -284,6 +294,14 @@ mod tests {
         let kept = Event::Entry { path: &path, action: Action::Kept, bytes: 3 };
         let figures = figures_after(Work::Restore, &[kept, Event::Done { bytes: 4, objects: 1 }]);
         assert_eq!((figures.position(Work::Restore), figures.objects), (7, 1));
+    }
+
+    #[test]
+    fn each_stage_of_a_verify_is_counted_by_itself() {
+        let read = [Event::Estimated { count: 1, bytes: 8 }, Event::Done { bytes: 8, objects: 1 }];
+        let stages = [read[0], read[1], Event::Stage(Stage::Comparing), Event::Estimated { count: 1, bytes: 4 }];
+        let figures = figures_after(Work::Verify, &stages);
+        assert_eq!((figures.percent(Work::Verify), figures.objects), (Some(0), 0));
     }
 
     #[test]

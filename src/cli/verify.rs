@@ -18,11 +18,11 @@ use std::{ffi::OsString, path::PathBuf, sync::Arc};
 
 const EXAMPLES: &str = "\
 EXAMPLES:
-  nfz verify user@host:backup                         is every object there, with its length?
-  nfz verify user@host:backup --read-data             read everything too
-  nfz verify user@host:backup --read-data=10%         read a tenth, chosen at random
+  nfz verify user@host:backup                      is every object there, whole?
+  nfz verify user@host:backup --read-data          read everything too
+  nfz verify user@host:backup --read-data=10%      read a tenth, at random
   nfz verify user@host:backup --read-data=500M
-  nfz verify user@host:backup --against ~/Documents   compare the newest snapshot with what is there now
+  nfz verify user@host:backup --against ~/Docs     compare with what is there
 ";
 
 /// Check that a repository is whole
@@ -143,13 +143,10 @@ fn summary(report: &VerifyReport) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        engine::verify::Difference,
-        format::id::{ObjectId, SnapshotId},
-    };
+    use crate::engine::verify::Difference;
 
     fn damaged() -> VerifyReport {
-        let snapshots = vec![SnapshotId::new(ObjectId([1; 32]))];
+        let snapshots = vec!["01".repeat(32)];
         let (object, why, paths) = ("chunks/ab/ab01".into(), "it is gone".into(), vec!["a/b".into()]);
         VerifyReport {
             damage: vec![Damage { object, why, snapshots: snapshots.iter().map(ToString::to_string).collect(), paths }],
