@@ -124,6 +124,7 @@ impl Shown {
             self.bar.set_position(figures.position(self.work).min(figures.total_bytes));
         }
         self.bar.set_message(figures.line(self.work, stage, pace));
+        self.bar.set_prefix(figures.details(self.work));
         self.bar.tick();
     }
 
@@ -224,9 +225,9 @@ impl Counters {
     }
 }
 
-/// Without colours, so that `NO_COLOR` has nothing to switch off.
-const UNKNOWN: &str = "{spinner} {wide_msg}";
-const KNOWN: &str = "{spinner} [{bar:20}] {wide_msg}";
+/// Two lines, so that all fits 80 columns. Without colours, so that `NO_COLOR` has nothing to switch off.
+const UNKNOWN: &str = "{spinner} {wide_msg}\n  {prefix}";
+const KNOWN: &str = "{spinner} [{bar:20}] {wide_msg}\n  {prefix}";
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")

@@ -31,7 +31,7 @@ use std::{
 
 const EXAMPLES: &str = "\
 EXAMPLES:
-  nfz restore user@host:backup ./out                   the newest snapshot, whole
+  nfz restore user@host:backup ./out                   the newest, whole
   nfz restore user@host:backup ./out photos/2026       to ./out/photos/2026
   nfz restore user@host:backup ./out --at 2026-11-22   as of the end of that day
   nfz restore user@host:backup ./out a b -n -v         what would be done

@@ -118,9 +118,7 @@ fn summary(report: &VerifyReport) -> Vec<String> {
     let found = match (report.damage.len() as u64, report.differences.len() as u64) {
         (0, 0) => "No damage".to_owned(),
         (0, differences) => format!("No damage; {}", counted(differences, "difference", "differences")),
-        (damage, _) => {
-            format!("DAMAGE: {}. A sync from an intact source mends it", counted(damage, "object", "objects"))
-        }
+        (damage, _) => format!("DAMAGE: {}", counted(damage, "object", "objects")),
     };
     let looked = [
         counted(report.snapshots, "snapshot", "snapshots"),
@@ -129,12 +127,16 @@ fn summary(report: &VerifyReport) -> Vec<String> {
     ];
     let read = counted(report.read_objects, "object", "objects");
     let mut lines = vec![
-        format!("{found}: {}, in {}", looked.join(", "), Span(report.duration)),
+        found,
+        format!("  checked  {}, in {}", looked.join(", "), Span(report.duration)),
         format!("  read     {} in {read}", Bytes(report.read_bytes)),
     ];
     if report.unreferenced > 0 {
         let objects = counted(report.unreferenced, "object", "objects");
         lines.push(format!("  unused   {} in {objects} that no snapshot names", Bytes(report.unreferenced_bytes)));
+    }
+    if !report.damage.is_empty() {
+        lines.push("A sync mends what its source still has.".into());
     }
     lines.extend(super::problems_line(report.problem_count));
     lines
@@ -167,6 +169,6 @@ mod tests {
     fn damage_is_told_with_what_it_touches() {
         let lines = ["damaged: chunks/ab/ab01: it is gone", "  in snapshots 01010101", "  touches a/b"];
         assert_eq!(details(&damaged()), lines);
-        assert!(summary(&damaged())[0].starts_with("DAMAGE: 1 object."));
+        assert_eq!(summary(&damaged())[0], "DAMAGE: 1 object");
     }
 }
