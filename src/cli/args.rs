@@ -14,7 +14,7 @@ ADDRESS, where the repository lies:
   user@host:/dir               absolute
   sftp://user@host:2222/dir    absolute
   sftp://user@host/~/dir       relative to the login directory
-  ./dir, /dir, dir             a local directory: no colon before the first slash
+  ./dir, /dir, dir             local: no colon before the first slash
 
   NFZ_REPOSITORY stands in for ADDRESS where none is given, and --repository
   takes the place of the argument. With NFZ_REPOSITORY set, ls and restore take
