@@ -50,9 +50,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     vec(step.prop_map(|(edits, host, always_read)| Step { edits, host, always_read }), 1..6)
 }
 
-async fn save_step(store: &Arc<nfz::store::memory::MemoryStore>, source: &Path, step: &Step) -> nfz::format::id::SnapshotId {
+async fn save_step(
+    store: &Arc<nfz::store::memory::MemoryStore>,
+    source: &Path,
+    step: &Step,
+) -> nfz::format::id::SnapshotId {
     let host = if step.host { "one" } else { "two" }.to_owned();
-    let options = nfz::engine::sync::SyncOptions { host, always_read: step.always_read, allow_empty: true, ..sync_options() };
+    let options =
+        nfz::engine::sync::SyncOptions { host, always_read: step.always_read, allow_empty: true, ..sync_options() };
     let report = sync_with(store.clone(), source, options).await;
     assert_eq!(report.problems, []);
     report.snapshot.unwrap()
