@@ -161,6 +161,10 @@ impl Repository {
         let config = Config::new(crate::clock::now());
         let dirs: Vec<Dir> = Dir::all().collect();
         store.create_dirs(&dirs).await?;
+        // An attempt that was interrupted may have left its own, which no key of ours opens.
+        for left in list_or_empty(&*store, Dir::Config).await? {
+            store.remove(left.name).await?;
+        }
         store.put(Name::Key(random()?), Bytes::copy_from_slice(slot.as_bytes())).await?;
         let config_name = put_config(&*store, &keys, &config).await?;
         // Last: a repository is there once this file is.

@@ -75,6 +75,17 @@ impl Presence {
         self.distrusted.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
     }
 
+    /// Whether an object is not to be relied on.
+    #[must_use]
+    pub fn is_distrusted(&self, id: ObjectId) -> bool {
+        self.distrusted.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
+    }
+
+    /// Takes the mark off an object that is stored anew.
+    pub fn trust(&self, id: ObjectId) {
+        self.distrusted.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
     /// The stored length of a sealed plaintext of `plain` bytes called `id`, if the store has it, whole as far as a length can
     /// tell.
     ///
@@ -86,7 +97,7 @@ impl Presence {
         } else {
             self.store.stat(Name::Chunk(id)).await?.map(|listed| listed.length)
         };
-        let is_distrusted = self.distrusted.lock().unwrap_or_else(PoisonError::into_inner).contains(&id);
+        let is_distrusted = self.is_distrusted(id);
         Ok(length
             .filter(|&length| !is_distrusted && is_plausible(length, plain as u64))
             .and_then(|l| l.try_into().ok()))
@@ -107,7 +118,8 @@ async fn list_shard(store: &dyn Store, shard: u8) -> Result<HashMap<ObjectId, u6
 
 /// Whether an object of `length` bytes can hold `plain` bytes of plaintext: padded, and no longer than uncompressed. A server
 /// that lost power leaves empty and torn files, which this finds.
-fn is_plausible(length: u64, plain: u64) -> bool {
+#[must_use]
+pub fn is_plausible(length: u64, plain: u64) -> bool {
     const OVERHEAD: u64 = 64;
     length > OVERHEAD && padme(length) == length && length <= padme(OVERHEAD + plain)
 }

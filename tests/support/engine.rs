@@ -86,8 +86,9 @@ pub async fn snapshots(repository: &Repository) -> Vec<SnapshotInfo> {
 }
 
 pub async fn snapshot(repository: &Repository, id: SnapshotId) -> SnapshotInfo {
-    let listed = repository.store().stat(nfz::format::name::Name::Snapshot(id)).await.unwrap().unwrap();
-    SnapshotInfo { id, root: repository.fetch_root(id, listed.length).await.unwrap() }
+    let listed = repository.list_snapshots(true).await.unwrap();
+    let length = listed.iter().find(|listed| listed.name == Name::Snapshot(id)).unwrap().length;
+    SnapshotInfo { id, root: repository.fetch_root(id, length).await.unwrap() }
 }
 
 pub fn restore_options() -> RestoreOptions {

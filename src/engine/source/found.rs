@@ -9,11 +9,11 @@ use crate::{
         xattr::Holder,
     },
     format::{
-        manifest::{Metadata, Xattr},
+        manifest::{Metadata, Time, Xattr},
         path::TreePath,
     },
 };
-use rustix::fs::{self, OFlags};
+use rustix::fs::{self, AtFlags, OFlags, Statx, StatxFlags};
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
@@ -94,6 +94,16 @@ impl Found {
         let owner = names.owner(uid, gid);
         let metadata = Metadata { mode, owner, mtime, ctime, inode, xattrs, link_group: self.link_group };
         (metadata, error.map(|error| Problem::new(&self.path, "read all its extended attributes", error)))
+    }
+
+    /// When it was made, where the file system knows: what has an inode that another file had is younger than that file.
+    #[must_use]
+    pub fn born(&self) -> Option<Time> {
+        let directory = self.directory().ok()?;
+        let stat = fs::statx(&directory, self.name(), AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BTIME).ok()?;
+        let is_known = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
+        let Statx { stx_btime: born, .. } = stat;
+        is_known.then_some(Time { seconds: born.tv_sec, nanoseconds: born.tv_nsec })
     }
 
     /// What a symbolic link points to: its bytes, unchanged.

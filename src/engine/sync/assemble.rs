@@ -25,6 +25,8 @@ pub enum Message {
         /// Its plaintext.
         plaintext: Vec<u8>,
     },
+    /// Nothing more comes, and nothing is missing.
+    End,
 }
 
 /// Bytes of plaintext handed on together, and messages.
@@ -108,27 +110,40 @@ impl Assembler {
     /// # Errors
     /// [`Ended`] where no one takes it.
     pub fn run(mut self, slots: &mpsc::Receiver<Slot>) -> Result<(), Ended> {
+        let mut is_whole = false;
         for slot in slots {
             match slot {
                 Slot::Ready(drafts) => drafts.into_iter().try_for_each(|draft| self.entry(draft))?,
-                Slot::Pending(pieces) => {
-                    for piece in pieces.into_iter().flatten() {
-                        self.piece(piece)?;
-                    }
-                }
+                Slot::Pending(pieces) => self.job(pieces)?,
+                Slot::End => is_whole = true,
             }
         }
         while let Some(&(_, uid)) = self.state.opened.front() {
             self.close(uid)?;
         }
+        if is_whole {
+            self.message(Message::End)?;
+        }
         self.flush()
+    }
+
+    /// Takes all that a reader has read. One that was lost has lost files: then there is no snapshot.
+    fn job(&mut self, pieces: mpsc::Receiver<Vec<Piece>>) -> Result<(), Ended> {
+        let mut is_done = false;
+        for piece in pieces.into_iter().flatten() {
+            match piece {
+                Piece::Done => is_done = true,
+                piece => self.piece(piece)?,
+            }
+        }
+        if is_done { Ok(()) } else { Err(Ended) }
     }
 
     fn piece(&mut self, piece: Piece) -> Result<(), Ended> {
         match piece {
             Piece::Whole(draft) => self.entry(draft),
             Piece::Small { draft, data, id } => self.small(draft, &data, id),
-            Piece::Begin | Piece::End(None) => {
+            Piece::Begin | Piece::End(None) | Piece::Done => {
                 self.state.large.clear();
                 Ok(())
             }

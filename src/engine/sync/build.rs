@@ -10,7 +10,7 @@ use crate::engine::{
     error::EngineError,
     event::{Event, Stage},
     history::Base,
-    presence::Known,
+    presence::{Known, is_plausible},
 };
 use crate::format::{
     chunker::SegmentCutter,
@@ -47,6 +47,8 @@ pub struct Builder {
     writer: SegmentWriter,
     segments: Vec<SegmentRow>,
     known: HashMap<SegmentId, u32>,
+    /// Segments of this run, with their stored lengths.
+    sent: HashMap<SegmentId, u32>,
     usage: HashMap<ChunkId, Usage>,
     checkpoints: Vec<SnapshotId>,
     last_checkpoint: Instant,
@@ -82,6 +84,7 @@ impl Builder {
             writer: SegmentWriter::default(),
             segments: Vec::new(),
             known,
+            sent: HashMap::new(),
             usage: HashMap::new(),
             checkpoints: base.checkpoints.clone(),
             last_checkpoint: Instant::now(),
@@ -92,29 +95,30 @@ impl Builder {
         }
     }
 
-    /// Takes everything that is stored, and commits the snapshot when there is no more and `is_whole` says that the walk has
-    /// come to its end.
+    /// Takes everything that is stored, and commits the snapshot when [`Stored::End`] says that there is no more. `problems`
+    /// tells how many there were.
     ///
     /// # Errors
     /// What the store says.
     pub fn run(
         mut self,
         stored: &mpsc::Receiver<Vec<Stored>>,
-        is_whole: impl FnOnce() -> Option<u64>,
+        problems: impl FnOnce() -> u64,
     ) -> Result<Option<(SnapshotId, SnapshotRoot)>, EngineError> {
+        let mut is_whole = false;
         for batch in stored {
             for stored in batch {
                 match stored {
                     Stored::Entry(draft) => self.pending.push_back(draft),
                     Stored::Chunk(number, row) => self.resolve(number, row),
+                    Stored::End => is_whole = true,
                 }
             }
             self.settle()?;
             self.checkpoint_if_due()?;
         }
         // Something before us failed: it knows why.
-        let Some(problems) = is_whole().filter(|_| self.pending.is_empty()) else { return Ok(None) };
-        self.commit(problems)
+        if !is_whole || !self.pending.is_empty() { Ok(None) } else { self.commit(problems()) }
     }
 
     fn resolve(&mut self, number: u32, row: ChunkRow) {
@@ -193,7 +197,7 @@ impl Builder {
         let id: SegmentId = self.storing.keys.id(&plaintext);
         let first_path = segment.first_path();
         let entries = segment.entries.len() as u32;
-        if let Some(&stored) = self.known.get(&id).filter(|&&stored| self.is_there(id, stored)) {
+        if let Some(stored) = self.stored_already(id, plaintext.len()) {
             return Ok(Some(SegmentRow { id, stored, entries, first_path }));
         }
         let compression = match self.storing.compression {
@@ -203,17 +207,34 @@ impl Builder {
         let object =
             seal_here(&self.storing.keys, compression, id, &plaintext).map_err(|why| too_large(why.to_string()))?;
         let stored = object.len() as u32;
-        self.known.insert(id, stored);
+        self.sent.insert(id, stored);
+        self.remove_damaged(id)?;
         let row = SegmentRow { id, stored, entries, first_path };
         Ok(self.storing.send(&self.uploads, Name::Chunk(id.0), object).then_some(row))
     }
 
-    /// Whether the store still has a segment that it once had, so far as is known.
-    fn is_there(&self, id: SegmentId, stored: u32) -> bool {
-        match self.storing.presence.known(id.0) {
-            Known::Unlisted => true,
-            known => known == Known::Present(u64::from(stored)),
+    /// The stored length of a segment that the store has, so far as is known: an old tree's, or one that was sent by a sync
+    /// which came to no end.
+    fn stored_already(&self, id: SegmentId, plain: usize) -> Option<u32> {
+        let presence = &self.storing.presence;
+        if self.sent.contains_key(&id) || presence.is_distrusted(id.0) {
+            return self.sent.get(&id).copied();
         }
+        match (self.known.get(&id), presence.known(id.0)) {
+            (Some(&stored), Known::Unlisted) => Some(stored),
+            (Some(&stored), Known::Present(length)) => (length == u64::from(stored)).then_some(stored),
+            (None, Known::Present(length)) if is_plausible(length, plain as u64) => length.try_into().ok(),
+            _ => None,
+        }
+    }
+
+    /// Removes a segment that was fetched and did not open: no store replaces an object by one of the same length.
+    fn remove_damaged(&self, id: SegmentId) -> Result<(), EngineError> {
+        if self.dry_run || !self.storing.presence.is_distrusted(id.0) {
+            return Ok(());
+        }
+        self.storing.presence.trust(id.0);
+        Ok(self.storing.runtime.block_on(self.repository.store().remove(Name::Chunk(id.0)))?)
     }
 
     fn checkpoint_if_due(&mut self) -> Result<(), EngineError> {

@@ -5,6 +5,8 @@ use crate::engine::{
     error::EngineError,
     event::{Observer, Problem, Problems},
     history::Base,
+    presence::Presence,
+    restore::is_damage,
     tree::{Tree, rows_of},
 };
 use crate::format::{
@@ -24,6 +26,7 @@ use tokio::sync::mpsc;
 /// What was saved last: a checkpoint as far as it goes, then the complete snapshot.
 pub struct OldTree {
     trees: Vec<Arc<Tree>>,
+    oldest: Option<Time>,
     sparse: HashSet<ChunkId>,
 }
 
@@ -40,9 +43,18 @@ impl OldTree {
     pub fn new(repository: &Arc<Repository>, base: &Base) -> Arc<Self> {
         let snapshots = [&base.checkpoint, &base.complete].into_iter().flatten();
         let sparse = snapshots.clone().flat_map(|info| info.root.sparse_packs.iter().copied()).collect();
-        let trees =
-            snapshots.map(|info| Tree::kept(Arc::clone(repository), info.id, info.root.segments.clone())).collect();
-        Arc::new(Self { trees, sparse })
+        let trees = snapshots
+            .clone()
+            .map(|info| Tree::kept(Arc::clone(repository), info.id, info.root.segments.clone()))
+            .collect();
+        let oldest = snapshots.map(|info| info.root.time).min();
+        Arc::new(Self { trees, oldest, sparse })
+    }
+
+    /// When the sync of the oldest snapshot in it began.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Time> {
+        self.oldest
     }
 
     /// Whether a pack is to be stored anew, because little of it is in use.
@@ -57,9 +69,10 @@ impl OldTree {
         self.trees.iter().flat_map(|tree| tree.rows()).map(|row| (row.id, row.stored)).collect()
     }
 
-    /// All segments in order of path; a damaged one is a problem, and its files count as new.
+    /// All segments in order of path; a damaged one is a problem, is not relied on, and its files count as new.
     fn stream(
         self: &Arc<Self>,
+        presence: Arc<Presence>,
         problems: Arc<Problems>,
         observer: Arc<dyn Observer>,
     ) -> impl Stream<Item = OldSegment> + Send + 'static {
@@ -68,12 +81,16 @@ impl OldTree {
         stream::iter(0..self.trees.len())
             .flat_map(move |number| {
                 let tree = Arc::clone(&old.trees[number]);
-                tree.segments(0..tree.len()).map(move |(at, segment)| (number, at, segment))
+                let segments = tree.segments(0..tree.len());
+                segments.map(move |(at, segment)| (number, at, tree.rows()[at].id.0, segment))
             })
-            .filter_map(move |(tree, at, segment)| {
+            .filter_map(move |(tree, at, damaged, segment)| {
                 let kept = match segment {
                     Ok(segment) => after(&mut last, tree, at, segment),
                     Err(why) => {
+                        if is_damage(&why) {
+                            presence.distrust(damaged);
+                        }
                         problems.add(&*observer, Problem::new("the last snapshot's manifest", why));
                         None
                     }
@@ -86,10 +103,11 @@ impl OldTree {
     pub async fn feed(
         self: Arc<Self>,
         sender: mpsc::Sender<OldSegment>,
+        presence: Arc<Presence>,
         problems: Arc<Problems>,
         observer: Arc<dyn Observer>,
     ) {
-        let mut segments = Box::pin(self.stream(problems, observer));
+        let mut segments = Box::pin(self.stream(presence, problems, observer));
         while let Some(segment) = segments.next().await {
             if sender.send(segment).await.is_err() {
                 return;
@@ -98,9 +116,9 @@ impl OldTree {
     }
 
     /// Collects what is needed to find moved and copied files: some 56 bytes for each file.
-    pub async fn table(self: &Arc<Self>) -> Table {
+    pub async fn table(self: &Arc<Self>, presence: Arc<Presence>) -> Table {
         let silent: Arc<dyn Observer> = Arc::new(crate::engine::event::Silent);
-        let mut segments = Box::pin(self.stream(Arc::default(), silent));
+        let mut segments = Box::pin(self.stream(presence, Arc::default(), silent));
         let mut table = Table::default();
         while let Some(old) = segments.next().await {
             table.add(&old, &self.sparse);

@@ -128,7 +128,8 @@ impl Planner<'_> {
             }
         }
         self.make_table();
-        if old.is_none()
+        // Another file than before may have this name now: then it may have been moved here.
+        if old.as_ref().is_none_or(|old| old.entry().metadata.inode != found.stat.inode)
             && let Some(draft) = self.moved(&found)
         {
             self.tell(&found, Action::Moved);
@@ -147,7 +148,8 @@ impl Planner<'_> {
             self.deleted(&old);
         }
         self.send_ready()?;
-        self.send_group()
+        self.send_group()?;
+        self.slots.send(Slot::End).map_err(|_| Ended)
     }
 
     /// Passes over old entries before `path`, and takes the one at it.
@@ -195,7 +197,7 @@ impl Planner<'_> {
     }
 
     fn make_table(&self) {
-        self.table.get_or_init(|| self.runtime.block_on(self.old.table()));
+        self.table.get_or_init(|| self.runtime.block_on(self.old.table(Arc::clone(&self.presence))));
     }
 
     /// The content of the file that was moved here, if it is one.
@@ -204,7 +206,12 @@ impl Planner<'_> {
         if kind != Kind::File || size == 0 || self.trust.always_read || self.trust.ignore_inode {
             return None;
         }
-        match self.table.get()?.moved(inode, size, mtime)? {
+        let content = self.table.get()?.moved(inode, size, mtime)?;
+        // A deleted file's inode is given to a new file soon, and tools that set times make the rest alike too.
+        if found.born().is_some_and(|born| Some(born) >= self.old.oldest()) {
+            return None;
+        }
+        match content {
             OldContent::Packed(at) => self.packed(found, at),
             OldContent::At(place, number) => {
                 let old = self.runtime.block_on(self.old.entry(place, number)).ok()?;

@@ -31,6 +31,8 @@ pub enum Slot {
     Ready(Vec<Draft>),
     /// What a reader is at.
     Pending(mpsc::Receiver<Vec<Piece>>),
+    /// All has been handed on. Where this does not come, something is missing.
+    End,
 }
 
 /// What a reader has read.
@@ -52,6 +54,8 @@ pub enum Piece {
     Chunk(Vec<u8>),
     /// It ends; its draft has no content yet. `None` if it was lost on the way.
     End(Option<Draft>),
+    /// All of the job has been read. Where this does not come, something is missing.
+    Done,
 }
 
 /// How often a file is read that changes meanwhile.
@@ -101,6 +105,7 @@ impl Reading {
                 Err(error) => self.problem(&found, error),
             }
         }
+        pieces.push(Piece::Done);
         send(&job.pieces, &mut pieces)
     }
 

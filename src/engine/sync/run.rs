@@ -28,11 +28,7 @@ use crate::format::{
 use crate::repository::Repository;
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-        mpsc,
-    },
+    sync::{Arc, Mutex, OnceLock, atomic::Ordering::Relaxed, mpsc},
     thread,
     time::Instant,
 };
@@ -61,11 +57,10 @@ pub(super) struct Run {
 }
 
 /// What the planning thread found at its end.
+#[derive(Default)]
 struct Walked {
-    /// Set when the walk has come to its end and everything was handed on.
-    is_whole: AtomicBool,
-    /// Entries found.
-    entries: AtomicU64,
+    /// Entries of the last snapshot, if the source has been emptied since and that was not asked for.
+    emptied: OnceLock<u64>,
 }
 
 impl Run {
@@ -75,7 +70,7 @@ impl Run {
         let storing = run.storing();
         let old = OldTree::new(&run.repository, &run.base);
         let table = Arc::new(OnceLock::new());
-        let walked = Arc::new(Walked { is_whole: AtomicBool::new(false), entries: AtomicU64::new(0) });
+        let walked = Arc::new(Walked::default());
         let (slots_in, slots) = mpsc::sync_channel(SLOTS_AHEAD);
         let (jobs_in, jobs) = mpsc::sync_channel(SLOTS_AHEAD);
         let (batches_in, batches) = mpsc::sync_channel(1);
@@ -87,7 +82,12 @@ impl Run {
         let store = (!run.options.dry_run).then(|| Arc::clone(run.repository.store()));
         let uploading =
             OnDrop(tokio::spawn(upload::upload(store, uploads, Arc::clone(&run.observer), Arc::clone(&run.counts))));
-        let feed = Arc::clone(&old).feed(segments_in, Arc::clone(&run.problems), Arc::clone(&run.observer));
+        let feed = Arc::clone(&old).feed(
+            segments_in,
+            Arc::clone(&storing.presence),
+            Arc::clone(&run.problems),
+            Arc::clone(&run.observer),
+        );
         let feeding = OnDrop(tokio::spawn(feed));
         run.spawn_readers(jobs);
         let assembler = {
@@ -103,14 +103,14 @@ impl Run {
         let (for_sealing, for_building) = (Arc::clone(&storing), uploads_in.clone());
         let sealing = stage(move || upload::seal(&for_sealing, &asked, &uploads_in, &stored_in));
         let planning = run.plan(&storing, old.clone(), OldEntries::new(segments), table, slots_in, jobs_in, &walked);
-        let building = run.build(&storing, for_building, old.segments(), stored, &walked);
+        let building = run.build(&storing, for_building, old.segments(), stored);
 
         // The stage that failed says why; the others only say that they ended early.
         let outcome = [planning.await, sealing.await, assembling.await, asking.await];
         let built = building.await;
         drop(feeding);
         let uploaded = uploading.join().await;
-        if let Some(entries) = run.emptied(&walked) {
+        if let Some(&entries) = walked.emptied.get() {
             let path = Escaped(run.source.path()).to_string();
             return Err(EngineError::EmptiedSource { path, entries });
         }
@@ -193,19 +193,22 @@ impl Run {
                 group: Vec::new(),
                 group_bytes: 0,
             };
-            for found in found.into_iter().flatten() {
-                walked.entries.fetch_add(1, Relaxed);
-                planner.found(found, small)?;
+            let (mut entries, mut is_whole) = (0, false);
+            for batch in found {
+                is_whole = batch.len() < WALK_BATCH;
+                entries += batch.len() as u64;
+                batch.into_iter().try_for_each(|found| planner.found(found, small))?;
             }
-            if run.emptied_after(walked.entries.load(Relaxed)).is_none() {
-                planner.finish()?;
-                walked.is_whole.store(true, Relaxed);
+            match run.emptied_after(entries) {
+                Some(before) => drop(walked.emptied.set(before)),
+                None if is_whole => planner.finish()?,
+                None => return Err(EngineError::Internal("the walk of the source was lost")),
             }
             Ok(())
         })
     }
 
-    /// Walks the source on a thread of its own, some way ahead.
+    /// Walks the source on a thread of its own, some way ahead. The last batch, and no other, is not full.
     fn walk(self: &Arc<Self>) -> mpsc::Receiver<Vec<Found>> {
         let (send, receive) = mpsc::sync_channel(WALK_AHEAD);
         let run = Arc::clone(self);
@@ -225,10 +228,6 @@ impl Run {
     }
 
     /// Entries of the last snapshot, if the source has been emptied since and that was not asked for.
-    fn emptied(&self, walked: &Walked) -> Option<u64> {
-        self.emptied_after(walked.entries.load(Relaxed)).filter(|_| !walked.is_whole.load(Relaxed))
-    }
-
     fn emptied_after(&self, entries: u64) -> Option<u64> {
         let before = self.base.complete.as_ref().map_or(0, |info| info.root.totals.entries);
         (entries == 1 && before > 1 && !self.options.allow_empty).then_some(before)
@@ -240,14 +239,13 @@ impl Run {
         uploads: async_mpsc::Sender<upload::Upload>,
         known: HashMap<SegmentId, u32>,
         stored: mpsc::Receiver<Vec<upload::Stored>>,
-        walked: &Arc<Walked>,
     ) -> Joined<Option<(SnapshotId, SnapshotRoot)>> {
-        let (run, storing, walked) = (Arc::clone(self), Arc::clone(storing), Arc::clone(walked));
+        let (run, storing) = (Arc::clone(self), Arc::clone(storing));
         stage(move || {
             let repository = Arc::clone(&run.repository);
             let source = run.source.path();
             let builder = Builder::new(repository, storing, uploads, known, &run.base, &run.options, source);
-            builder.run(&stored, || walked.is_whole.load(Relaxed).then(|| run.problems.count()))
+            builder.run(&stored, || run.problems.count())
         })
     }
 

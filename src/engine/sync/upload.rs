@@ -49,6 +49,8 @@ pub enum Stored {
     Entry(Draft),
     /// The chunk of this number is stored so, or will be.
     Chunk(u32, ChunkRow),
+    /// Nothing more comes, and nothing is missing.
+    End,
 }
 
 /// Something for the store.
@@ -111,7 +113,7 @@ pub fn ask(storing: &Storing, batches: &mpsc::Receiver<Vec<Message>>, next: &mps
 fn plaintext(message: &Message) -> Option<&Vec<u8>> {
     match message {
         Message::Chunk { plaintext, .. } => Some(plaintext),
-        Message::Entry(_) => None,
+        Message::Entry(_) | Message::End => None,
     }
 }
 
@@ -200,6 +202,7 @@ impl Storing {
         let mut ids = ids.iter();
         let stored = messages.into_iter().filter_map(|message| match message {
             Message::Entry(draft) => Some(Stored::Entry(draft)),
+            Message::End => Some(Stored::End),
             Message::Chunk { number, plaintext } => {
                 let id = *ids.next()?;
                 let stored = *lengths.get(&id.0)?;
