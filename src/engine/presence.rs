@@ -70,6 +70,16 @@ impl Presence {
         }
     }
 
+    /// Whether an object of which a manifest says that it has `stored` bytes may be relied on, so far as is known.
+    #[must_use]
+    pub fn is_reliable(&self, id: ObjectId, stored: u32) -> bool {
+        let is_whole = match self.known(id) {
+            Known::Unlisted => true,
+            known => known == Known::Present(u64::from(stored)),
+        };
+        is_whole && !self.is_distrusted(id)
+    }
+
     /// Marks an object as not to be relied on: its length is not what a manifest recorded.
     pub fn distrust(&self, id: ObjectId) {
         self.distrusted.lock().unwrap_or_else(PoisonError::into_inner).insert(id);

@@ -64,6 +64,8 @@ pub struct Planner {
     open_file: Option<(TreePath, Option<u32>, u64)>,
     found: Vec<bool>,
     last: Option<Entry>,
+    /// A segment could not be read: what it lists is not known.
+    has_gap: bool,
 }
 
 struct Above {
@@ -99,6 +101,7 @@ impl Planner {
             open_file: None,
             found,
             last: None,
+            has_gap: false,
         }
     }
 
@@ -117,6 +120,7 @@ impl Planner {
                 Err(error) if is_damage(&error) => {
                     self.shared.problem("the snapshot's manifest", error);
                     self.last = None;
+                    self.has_gap = true;
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -171,7 +175,7 @@ impl Planner {
             }
             return;
         }
-        if is_wanted && self.make_above() {
+        if is_wanted && self.make_above() && self.make_lost(&entry.path) {
             self.restore(entry, chunks);
         } else {
             self.open_file = Some((entry.path.clone(), None, 0));
@@ -190,8 +194,10 @@ impl Planner {
     /// Leaves the directories that `path` is not in: what they hold in excess is known then.
     fn leave_to(&mut self, path: &TreePath, all: bool) {
         while let Some(above) = self.above.last().filter(|above| all || !path.starts_with(&above.entry.path)) {
-            let is_whole =
-                self.shared.options.delete && above.state == Made::Yes && self.is_restored_whole(&above.entry.path);
+            let is_whole = self.shared.options.delete
+                && !self.has_gap
+                && above.state == Made::Yes
+                && self.is_restored_whole(&above.entry.path);
             let Some(above) = self.above.pop() else { return };
             if is_whole {
                 self.find_extra(&above);
@@ -236,12 +242,30 @@ impl Planner {
         true
     }
 
+    /// Makes the directories above `path` whose entries were in a segment that could not be read. False where that fails.
+    fn make_lost(&self, path: &TreePath) -> bool {
+        let Some(target) = self.shared.target.as_ref().filter(|_| self.has_gap && !self.shared.options.dry_run) else {
+            return true;
+        };
+        let made = path.split_last().map(|(above, _)| target.create_dir_all(&above));
+        match made {
+            Some(Err(error)) => {
+                self.shared.problem(path, error);
+                false
+            }
+            _ => true,
+        }
+    }
+
     fn make_directory(&self, entry: &Entry) -> bool {
         let shared = &self.shared;
         let Some(target) = shared.target.as_ref().filter(|_| !shared.options.dry_run) else {
             self.done(entry, Action::Restored);
             return true;
         };
+        if !self.make_lost(&entry.path) {
+            return false;
+        }
         match self.try_directory(target, entry) {
             Ok(true) => self.done(entry, Action::Restored),
             Ok(false) => {

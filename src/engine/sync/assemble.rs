@@ -5,6 +5,7 @@ use super::{
     old::{OldTree, PackedAt, Table},
     read::{Piece, Slot},
 };
+use crate::engine::presence::Presence;
 use crate::format::{
     chunker::PackCutter,
     manifest::{Content, ContentId, Node},
@@ -48,6 +49,8 @@ pub struct Assembler {
     pub old: Arc<OldTree>,
     /// Copies of old files are found here, once it was made.
     pub table: Arc<OnceLock<Table>>,
+    /// What the store has: copies of what it has lost are no copies.
+    pub presence: Arc<Presence>,
     /// Takes everything on.
     pub batches: mpsc::SyncSender<Vec<Message>>,
     state: State,
@@ -100,9 +103,10 @@ impl Assembler {
         cutter: PackCutter,
         old: Arc<OldTree>,
         table: Arc<OnceLock<Table>>,
+        presence: Arc<Presence>,
         batches: mpsc::SyncSender<Vec<Message>>,
     ) -> Self {
-        Self { cutter, old, table, batches, state: State::default() }
+        Self { cutter, old, table, presence, batches, state: State::default() }
     }
 
     /// Deals with everything that comes, until nothing more does.
@@ -182,7 +186,9 @@ impl Assembler {
             return Some((Ref::New(number), offset));
         }
         let PackedAt { row, offset, length: old_length, .. } = self.table.get()?.content(id)?;
-        (old_length == length && !self.old.is_sparse(&row)).then_some((Ref::Row(row), offset))
+        let is_good =
+            old_length == length && !self.old.is_sparse(&row) && self.presence.is_reliable(row.id.0, row.stored);
+        is_good.then_some((Ref::Row(row), offset))
     }
 
     /// Puts data into the owner's pack: its number and where in it they begin.

@@ -11,7 +11,7 @@ use crate::engine::{
     error::EngineError,
     event::{Action, Event, Observer},
     owners::OwnerNames,
-    presence::{Known, Presence},
+    presence::Presence,
     source::Found,
     stat::{Kind, Stat},
 };
@@ -183,11 +183,7 @@ impl Planner<'_> {
     fn can_rely_on(&self, old: &Old) -> bool {
         let mut reliable = true;
         for row in old.rows() {
-            let is_whole = match self.presence.known(row.id.0) {
-                Known::Unlisted => true,
-                Known::Present(length) => length == u64::from(row.stored),
-                Known::Absent => false,
-            };
+            let is_whole = self.presence.is_reliable(row.id.0, row.stored);
             if !is_whole {
                 self.presence.distrust(row.id.0);
             }
@@ -222,10 +218,7 @@ impl Planner<'_> {
     }
 
     fn packed(&self, found: &Found, at: PackedAt) -> Option<Draft> {
-        let is_whole = match self.presence.known(at.row.id.0) {
-            Known::Unlisted => true,
-            known => known == Known::Present(u64::from(at.row.stored)),
-        };
+        let is_whole = self.presence.is_reliable(at.row.id.0, at.row.stored);
         let content = Content::Packed { chunk: 0, offset: at.offset, length: at.length, id: at.id };
         let file = File { size: found.stat.size, content, ..File::empty() };
         let entry = Entry { path: found.path.clone(), metadata: Default::default(), node: Node::File(file) };

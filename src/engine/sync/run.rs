@@ -92,7 +92,7 @@ impl Run {
         run.spawn_readers(jobs);
         let assembler = {
             let cutter = PackCutter::new(run.repository.keys().cut(), run.repository.config().packs);
-            Assembler::new(cutter, Arc::clone(&old), Arc::clone(&table), batches_in)
+            Assembler::new(cutter, Arc::clone(&old), Arc::clone(&table), Arc::clone(&storing.presence), batches_in)
         };
         let assembling = stage(move || assembler.run(&slots).map_err(|_| ENDED_EARLY));
         let for_asking = Arc::clone(&storing);
