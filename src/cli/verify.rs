@@ -136,7 +136,7 @@ fn summary(report: &VerifyReport) -> Vec<String> {
         lines.push(format!("  unused   {} in {objects} that no snapshot names", Bytes(report.unreferenced_bytes)));
     }
     if !report.damage.is_empty() {
-        lines.push("A sync mends what its source still has.".into());
+        lines.push("A sync stores anew what is missing or cut short, if its source still has it; remove altered objects first.".into());
     }
     lines.extend(super::problems_line(report.problem_count));
     lines
