@@ -307,7 +307,10 @@ async fn a_part_of_the_data_is_about_as_large_as_was_asked_for() {
 }
 
 /// Changes one thing in a tree that was saved, and says how verify names that.
-fn differences(source: &Path) -> Vec<(&'static str, &'static str, Box<dyn Fn() + '_>)> {
+/// What is altered, how it is said, and how it is done.
+type Alteration<'a> = (&'static str, &'static str, Box<dyn Fn() + 'a>);
+
+fn differences(source: &Path) -> Vec<Alteration<'_>> {
     let at = |name: &str| source.join(name);
     let keep_time = move |name: &str, change: &dyn Fn()| {
         let time = fs::metadata(at(name)).unwrap().modified().unwrap();
