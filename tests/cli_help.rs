@@ -63,6 +63,7 @@ fn a_command_line_that_makes_no_sense_ends_with_2_before_anything_begins() {
         &["ls", "a", "/absolute"],
         &["ls", "a", "../x"],
         &["ls", "-r", "a", "b", "c"],
+        &["restore"],
         &["restore", "a"],
         &["restore", "a", "out", "/absolute"],
         &["restore", "a", "user@host:dir"],

@@ -4,9 +4,9 @@ import os
 import struct
 import sys
 
-import nfz_format as nfz
-from nfz_format import Refused
+import nfz_read as nfz
 from blake3 import blake3
+from nfz_read import Refused
 
 
 def load(path):
@@ -33,7 +33,7 @@ class Vector(dict):
         return [int(number) for number in self[key][0].split()]
 
     def keys_of_repository(self):
-        return nfz.Keys(self.bytes("repo_id"), self.bytes("master"))
+        return self.bytes("repo_id"), self.bytes("master")
 
 
 def same(found, expected):
@@ -44,7 +44,7 @@ def same(found, expected):
 def subkeys(vector):
     keys = vector.keys_of_repository()
     for purpose in set(vector) - {"expect", "kind", "master", "repo_id"}:
-        same(keys.subkey(purpose, 2048 if purpose == "cdc gear" else 32), vector.bytes(purpose))
+        same(nfz.subkey(keys, purpose, 2048 if purpose == "cdc gear" else 32), vector.bytes(purpose))
 
 
 def padding(vector):
@@ -54,7 +54,7 @@ def padding(vector):
 
 
 def slot(vector):
-    opened = nfz.open_slot(vector.bytes("slot"), vector.optional("password"), vector.optional("key_file"))
+    opened = nfz.open_slot(vector.bytes("slot"), lambda: vector.optional("password"), vector.optional("key_file"))
     same(opened, (vector.bytes("repo_id"), 0, vector.bytes("master")))
 
 
@@ -97,7 +97,7 @@ def cut(data, start, sizes, gear, gate):
 
 def chunks(vector):
     keys, data = vector.keys_of_repository(), stream(vector.text("stream"), int(vector.text("length")))
-    gear, gate = struct.unpack("<256Q", keys.subkey("cdc gear", 2048)), keys.subkey("cdc gate")
+    gear, gate = struct.unpack("<256Q", nfz.subkey(keys, "cdc gear", 2048)), nfz.subkey(keys, "cdc gate")
     at, found = 0, []
     while at < len(data):
         found.append(cut(data, at, vector.numbers("sizes"), gear, gate))
@@ -106,7 +106,7 @@ def chunks(vector):
 
 
 def packs(vector):
-    key, (least, average, _) = vector.keys_of_repository().subkey("pack cut"), vector.numbers("sizes")
+    key, (least, average, _) = nfz.subkey(vector.keys_of_repository(), "pack cut"), vector.numbers("sizes")
     for line in vector["file"]:
         id, length, total, ends = line.split()
         below = (int(length) << 32) // (average - least)
@@ -114,7 +114,7 @@ def packs(vector):
 
 
 def segment_ends(vector):
-    key, average = vector.keys_of_repository().subkey("segment cut"), vector.numbers("sizes")[0]
+    key, average = nfz.subkey(vector.keys_of_repository(), "segment cut"), vector.numbers("sizes")[0]
     for line in vector["path"]:
         path, _, ends = line.rpartition(" ")
         same(first_number(key, path.encode()) < 2**32 // average, ends == "end")
@@ -130,24 +130,24 @@ def root(vector):
 
 
 def config(vector):
-    found = nfz.config(vector.bytes("bytes"))
+    found = nfz.newest_config([vector.bytes("bytes")])
     if vector.text("as") == "writer":
         writable(found)
-    same(found["generation"], int(vector.text("generation")))
+    same(found.generation, int(vector.text("generation")))
 
 
 def writable(found):
     """What page 1 says a writer checks."""
-    nfz.demand(not found["writer_features"], "unknown feature")
-    cmin, cavg, cmax, file_max, pmin, pavg, pmax, files, reach, savg, smax, sbytes = found["sizes"]
+    nfz.demand("unknown feature", not found.writer_features)
+    cmin, cavg, cmax, file_max, pmin, pavg, pmax, files, reach, savg, smax, sbytes = vars(found.sizes).values()
     good = cmin % 2 == cavg % 2 == cmax % 2 == 0 and 1024 <= cmin and cmin + 4096 <= cavg < cmax <= nfz.PLAIN_MAX
     good = good and 1 <= file_max <= pmax and pmin < pavg < pmax <= nfz.PLAIN_MAX and files >= 1 and reach >= 1
     good = good and 1 <= savg <= smax <= 65536 and 1024 <= sbytes <= 4 * nfz.MIB
-    nfz.demand(good, "configuration")
+    nfz.demand("configuration", good)
 
 
 def path(vector):
-    nfz.checked_path(vector.bytes("bytes"))
+    nfz.components(vector.bytes("bytes"), "path")
 
 
 def repository_file(vector):
@@ -166,7 +166,7 @@ def outcome(vector):
         KINDS[vector.text("kind")](vector)
         return "success"
     except Refused as refused:
-        return refused.failure
+        return str(refused)
     except AssertionError as wrong:
         return str(wrong)
 

@@ -10,31 +10,36 @@ use std::{ffi::OsString, path::PathBuf};
 
 const AFTER: &str = "\
 ADDRESS, where the repository lies:
-  user@host:dir                    relative to the login directory; host:/dir is absolute
-  sftp://user@host:2222/dir        absolute; sftp://host/~/dir is relative to the login directory
-  ./dir, /dir, dir                 a local directory: no colon before the first slash
+  user@host:dir                relative to the login directory
+  user@host:/dir               absolute
+  sftp://user@host:2222/dir    absolute
+  sftp://user@host/~/dir       relative to the login directory
+  ./dir, /dir, dir             local: no colon before the first slash
 
-  NFZ_REPOSITORY stands in for ADDRESS where none is given; --repository ADDRESS takes the place of the
-  argument. With NFZ_REPOSITORY set, ls and restore take their first argument for an ADDRESS only if a colon
-  stands before its first slash.
+  NFZ_REPOSITORY stands in for ADDRESS where none is given, and --repository
+  takes the place of the argument. With NFZ_REPOSITORY set, ls and restore take
+  their first argument for an ADDRESS only if a colon stands before its first
+  slash.
 
 PASSWORD, the first of these that is given:
-  --password-command, --password-file, --ask-password, NFZ_PASSWORD_COMMAND, NFZ_PASSWORD_FILE, NFZ_PASSWORD;
-  else it is asked for on the terminal, unless there is a key file (--key-file, NFZ_KEY_FILE).
+  --password-command, --password-file, --ask-password,
+  NFZ_PASSWORD_COMMAND, NFZ_PASSWORD_FILE, NFZ_PASSWORD;
+  else it is asked for on the terminal, unless there is a key file (--key-file,
+  NFZ_KEY_FILE), which then stands alone.
 
 EXAMPLES:
-  nfz sync ~/Documents user@host:backup          first run: offers to create the repository
-  nfz snapshots user@host:backup                 what is there
-  nfz ls user@host:backup photos/2026            what a snapshot holds
-  nfz restore user@host:backup ./out             all of the newest snapshot
+  nfz sync ~/Documents user@host:backup         first run: offers to make it
+  nfz snapshots user@host:backup                what is there
+  nfz ls user@host:backup photos/2026           what a snapshot holds
+  nfz restore user@host:backup ./out            all of the newest snapshot
   nfz restore user@host:backup ./out a.txt --at 2026-11-22
-  nfz verify user@host:backup --read-data=10%    is it all there, and whole?
+  nfz verify user@host:backup --read-data=10%   is it all there, and whole?
 ";
 
 /// Encrypted, deduplicating backups for anyone who has nothing but an SFTP login.
 #[derive(Parser)]
 #[command(name = "nfz", version, after_help = format!("{AFTER}\nEXIT CODES:\n{}", Exit::table()), max_term_width = 110)]
-#[command(disable_help_subcommand = true, propagate_version = true)]
+#[command(disable_help_subcommand = true)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -157,6 +162,17 @@ mod tests {
         let after = help.split_once("EXAMPLES:\n").map(|(_, after)| after).unwrap_or_default();
         let lines = after.lines().take_while(|line| !line.is_empty());
         lines.map(|line| line.trim().split("   ").next().unwrap_or_default().to_owned()).collect()
+    }
+
+    #[test]
+    fn what_is_written_under_the_options_fits_a_terminal() {
+        let mut command = Cli::command().term_width(0);
+        command.build();
+        let verbs = command.get_subcommands_mut().map(|verb| verb.render_help().to_string());
+        let notes = verbs.filter_map(|help| help.split_once("EXAMPLES:\n").map(|(_, notes)| notes.to_owned()));
+        for line in notes.collect::<Vec<_>>().iter().flat_map(|notes| notes.lines()).chain(AFTER.lines()) {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
     }
 
     #[test]

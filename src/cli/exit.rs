@@ -53,6 +53,12 @@ impl Exit {
         self as u8
     }
 
+    /// Whether a signal ended the work.
+    #[must_use]
+    pub fn is_by_signal(self) -> bool {
+        matches!(self, Exit::HungUp | Exit::Interrupted | Exit::Terminated)
+    }
+
     /// What it means, in a few words.
     #[must_use]
     pub fn meaning(self) -> &'static str {

@@ -113,7 +113,7 @@ fn store_hint(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::PermissionDenied => Some("check the address, and that this user may read and write there"),
         ErrorKind::ReadOnly => Some("the file system is mounted read-only; mount it writable"),
         ErrorKind::Full => Some("make room there, then run the same command again: what was sent stays"),
-        ErrorKind::WrongLength => Some("an object is damaged; nfz verify tells what it touches, and a sync mends it"),
+        ErrorKind::WrongLength => Some("an object is damaged; nfz verify tells what it touches, and a sync stores anew what is missing or cut short"),
         ErrorKind::Disconnected => Some("run the same command again: it goes on where it stopped"),
         ErrorKind::Unreachable => Some("check the host's name, the port and the network; try: sftp HOST"),
         ErrorKind::AuthenticationFailed => Some("check the user's name and key; try: sftp USER@HOST"),
@@ -164,7 +164,7 @@ impl From<RepositoryError> for Failure {
             }
             error @ (RepositoryError::TooLarge { .. } | RepositoryError::System(_)) => Self::failed(error.to_string()),
             error @ RepositoryError::Damaged { .. } => Self::failed(format!("cannot go on: {error}"))
-                .hint("nfz verify tells what the damage touches; a sync from an intact source mends lost chunks"),
+                .hint("nfz verify tells what the damage touches; a sync from an intact source stores anew what is missing or cut short"),
         }
     }
 }
@@ -234,12 +234,12 @@ mod tests {
     use super::*;
     use crate::format::name::Name;
 
-    fn emptied() -> EngineError {
-        EngineError::EmptiedSource { path: "/home".into(), entries: 7 }
-    }
-
     fn store(kind: ErrorKind) -> StoreError {
         StoreError { kind, operation: "read", subject: "nfz-repository".into(), message: "no".into() }
+    }
+
+    fn emptied() -> EngineError {
+        EngineError::EmptiedSource { path: "/src".into(), entries: 7 }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{
     json,
-    text::{Bytes, Count, Span, counted},
+    text::{Bytes, Span, counted},
 };
 use crate::engine::event::Stage;
 use std::time::Duration;
@@ -88,16 +88,32 @@ impl Figures {
         (seconds < LONGEST.as_secs()).then(|| Duration::from_secs(seconds))
     }
 
-    /// The line beside the bar.
+    /// The line beside the bar: how far, how fast, how long yet.
     #[must_use]
     pub fn line(&self, work: Work, stage: Stage, pace: &Pace) -> String {
         let mut parts = vec![stage_name(stage).to_owned()];
-        if self.position(work) > 0 || self.entries > 0 {
+        if self.position(work) > 0 {
             parts.push(self.way(work));
-            parts.extend(self.details(work));
             parts.push(format!("{}/s", Bytes(pace.bytes_per_second())));
             parts.extend(self.left(work, pace).map(|left| format!("{} left", Span(left))));
         }
+        parts.join(" · ")
+    }
+
+    /// The line below the bar: files, and what became of their bytes.
+    #[must_use]
+    pub fn details(&self, work: Work) -> String {
+        let entries = counted(self.entries, "file", "files");
+        let mut parts = match work {
+            Work::Sync => vec![
+                entries,
+                format!("read {}", Bytes(self.read)),
+                format!("new {}", Bytes(self.new)),
+                format!("sent {}", Bytes(self.sent)),
+            ],
+            Work::Restore => vec![entries],
+            Work::Verify => vec![counted(self.objects, "object", "objects")],
+        };
         if self.problems > 0 {
             parts.push(counted(self.problems, "problem", "problems"));
         }
@@ -109,20 +125,6 @@ impl Figures {
         match self.percent(work) {
             Some(percent) => format!("{percent}% of {}", Bytes(self.total_bytes)),
             None => position.to_string(),
-        }
-    }
-
-    fn details(&self, work: Work) -> Vec<String> {
-        let entries = counted(self.entries, "file", "files");
-        match work {
-            Work::Sync => vec![
-                entries,
-                format!("read {}", Bytes(self.read)),
-                format!("new {}", Bytes(self.new)),
-                format!("sent {}", Bytes(self.sent)),
-            ],
-            Work::Restore => vec![entries],
-            Work::Verify => vec![format!("{} objects", Count(self.objects))],
         }
     }
 }
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_tells_rate_time_left_files_read_new_and_sent() {
+    fn rate_time_left_files_read_new_and_sent_are_told() {
         let figures = Figures {
             entries: 1234,
             taken: 40 << 20,
@@ -217,10 +219,9 @@ mod tests {
             ..Figures::default()
         };
         let line = figures.line(Work::Sync, Stage::Syncing, &at_pace(1 << 20, 10));
-        assert_eq!(
-            line,
-            "Syncing · 50% of 100 MiB · 1,234 files · read 10.0 MiB · new 5.0 MiB · sent 3.0 MiB · 1.0 MiB/s · 50 s left · 1 problem"
-        );
+        assert_eq!(line, "Syncing · 50% of 100 MiB · 1.0 MiB/s · 50 s left");
+        let details = figures.details(Work::Sync);
+        assert_eq!(details, "1,234 files · read 10.0 MiB · new 5.0 MiB · sent 3.0 MiB · 1 problem");
         assert_eq!(Figures::default().line(Work::Verify, Stage::Listing, &Pace::default()), "Listing");
     }
 
@@ -245,7 +246,7 @@ mod tests {
                 pace.note(position, Duration::from_millis(millis));
             }
             for work in [Work::Sync, Work::Restore, Work::Verify] {
-                let _ = (figures.line(work, Stage::Syncing, &pace), figures.document(work, &pace));
+                let _ = (figures.line(work, Stage::Syncing, &pace), figures.details(work), figures.document(work, &pace));
                 if let Some(percent) = figures.percent(work) {
                     prop_assert!(percent <= 100 && (percent == 100) == (figures.position(work) >= total_bytes));
                 }

@@ -13,7 +13,7 @@ use std::ffi::OsString;
 
 const EXAMPLES: &str = "\
 EXAMPLES:
-  nfz init user@host:backup                          asks for a password, twice
+  nfz init user@host:backup                     asks for a password, twice
   nfz init /mnt/drive/backup --key-file ~/backup.key
   nfz init user@host:backup --password-command 'pass show backup'
 ";

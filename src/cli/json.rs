@@ -396,21 +396,12 @@ pub fn line(document: Document<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::{
-        id::{ObjectId, SnapshotId},
-        manifest::{Metadata, Time, Xattr},
-        snapshot::SnapshotRoot,
-    };
+    use crate::format::manifest::{Metadata, Xattr};
     use proptest::prelude::*;
     use serde_json::Value;
 
     fn info() -> SnapshotInfo {
-        let root = SnapshotRoot {
-            source: b"/s\xff".to_vec(),
-            time: Time { seconds: 0, nanoseconds: 1 },
-            ..SnapshotRoot::default()
-        };
-        SnapshotInfo { id: SnapshotId::new(ObjectId([7; 32])), root }
+        crate::cli::snapshots::tests::info(false, b"label")
     }
 
     fn entry(path: &[u8], node: Node) -> Entry {
@@ -424,12 +415,8 @@ mod tests {
         let problem = Problem::new("a", "b");
         let link = entry(b"l", Node::Symlink { target: b"t\xff".to_vec() });
         let device = entry(b"d", Node::CharacterDevice { major: 1, minor: 2 });
-        let damage = Damage {
-            object: "o".into(),
-            why: "w".into(),
-            snapshots: vec![info().id.to_string()],
-            paths: vec!["p".into()],
-        };
+        let damage =
+            Damage { object: "o".into(), why: "w".into(), snapshots: vec!["s".into()], paths: vec!["p".into()] };
         let differences = vec![Difference { path: "p".into(), what: "w".into() }];
         let verify = VerifyReport { damage: vec![damage], differences, ..VerifyReport::default() };
         let documents = vec![

@@ -24,9 +24,9 @@ use tokio::sync::Notify;
 
 const EXAMPLES: &str = "\
 EXAMPLES:
-  nfz ls user@host:backup                            the source's own directory, newest snapshot
+  nfz ls user@host:backup                           the newest snapshot's top
   nfz ls user@host:backup photos/2026 --at latest~1
-  nfz ls -R user@host:backup --at 2026-11-22         everything, as of that day
+  nfz ls -R user@host:backup --at 2026-11-22        all of it, as of that day
   nfz ls -R user@host:backup --json | jq -r .path
 ";
 

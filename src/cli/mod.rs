@@ -82,7 +82,7 @@ fn run_until_signal(context: &Context, verb: &Verb) -> Result<Exit, Failure> {
     });
     // What still waits for a disk or a terminal is not waited for.
     runtime.shutdown_background();
-    if outcome.as_ref().is_err_and(|failure| failure.exit == Exit::Interrupted) {
+    if outcome.as_ref().is_err_and(|failure| failure.exit.is_by_signal()) {
         terminal::restore();
     }
     outcome

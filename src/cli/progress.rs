@@ -124,6 +124,7 @@ impl Shown {
             self.bar.set_position(figures.position(self.work).min(figures.total_bytes));
         }
         self.bar.set_message(figures.line(self.work, stage, pace));
+        self.bar.set_prefix(figures.details(self.work));
         self.bar.tick();
     }
 
@@ -171,6 +172,9 @@ impl Observer for Shown {
         match event {
             Event::Stage(stage) => {
                 *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+                if self.work == Work::Verify {
+                    count.begin_anew();
+                }
                 self.view.stage(stage);
             }
             Event::Estimated { count: entries, bytes } => {
@@ -197,6 +201,13 @@ impl Observer for Shown {
 }
 
 impl Counters {
+    /// A verify goes its way several times: listing, reading, comparing, each with a length of its own.
+    fn begin_anew(&self) {
+        for counter in [&self.done, &self.objects, &self.total_entries, &self.total_bytes] {
+            counter.store(0, Relaxed);
+        }
+    }
+
     fn figures(&self) -> Figures {
         let read = |counter: &AtomicU64| counter.load(Relaxed);
         Figures {
@@ -214,9 +225,9 @@ impl Counters {
     }
 }
 
-/// Without colours, so that `NO_COLOR` has nothing to switch off.
-const UNKNOWN: &str = "{spinner} {wide_msg}";
-const KNOWN: &str = "{spinner} [{bar:20}] {wide_msg}";
+/// Two lines, so that all fits 80 columns. Without colours, so that `NO_COLOR` has nothing to switch off.
+const UNKNOWN: &str = "{spinner} {wide_msg}\n  {prefix}";
+const KNOWN: &str = "{spinner} [{bar:20}] {wide_msg}\n  {prefix}";
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
@@ -284,6 +295,14 @@ mod tests {
         let kept = Event::Entry { path: &path, action: Action::Kept, bytes: 3 };
         let figures = figures_after(Work::Restore, &[kept, Event::Done { bytes: 4, objects: 1 }]);
         assert_eq!((figures.position(Work::Restore), figures.objects), (7, 1));
+    }
+
+    #[test]
+    fn each_stage_of_a_verify_is_counted_by_itself() {
+        let read = [Event::Estimated { count: 1, bytes: 8 }, Event::Done { bytes: 8, objects: 1 }];
+        let stages = [read[0], read[1], Event::Stage(Stage::Comparing), Event::Estimated { count: 1, bytes: 4 }];
+        let figures = figures_after(Work::Verify, &stages);
+        assert_eq!((figures.percent(Work::Verify), figures.objects), (Some(0), 0));
     }
 
     #[test]

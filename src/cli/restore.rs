@@ -31,7 +31,7 @@ use std::{
 
 const EXAMPLES: &str = "\
 EXAMPLES:
-  nfz restore user@host:backup ./out                   the newest snapshot, whole
+  nfz restore user@host:backup ./out                   the newest, whole
   nfz restore user@host:backup ./out photos/2026       to ./out/photos/2026
   nfz restore user@host:backup ./out --at 2026-11-22   as of the end of that day
   nfz restore user@host:backup ./out a b -n -v         what would be done
@@ -48,7 +48,7 @@ EXAMPLES:
 #[command(after_help = EXAMPLES, override_usage = "nfz restore [OPTIONS] [ADDRESS] TARGET [PATH]...")]
 pub struct RestoreArgs {
     /// The repository
-    address: OsString,
+    address: Option<OsString>,
     /// The directory to restore into; it is made if it does not exist
     target: Option<OsString>,
     /// Only these, relative to the source
@@ -98,7 +98,7 @@ enum WhenArg {
 /// # Errors
 /// [`Failure`].
 pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure> {
-    let arguments: Vec<_> = std::iter::once(&args.address).chain(&args.target).chain(&args.paths).cloned().collect();
+    let arguments: Vec<_> = args.address.iter().chain(&args.target).chain(&args.paths).cloned().collect();
     let (address, rest) = context.given().leading(&arguments)?;
     let (target, paths) = rest.split_first().ok_or_else(no_target)?;
     positional::local("TARGET", target)?;

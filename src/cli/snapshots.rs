@@ -101,7 +101,7 @@ pub fn short_id(info: &SnapshotInfo) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::format::{
         id::{ObjectId, SnapshotId},
@@ -109,12 +109,22 @@ mod tests {
         snapshot::{SnapshotRoot, Totals},
     };
 
-    fn info(complete: bool, label: &[u8]) -> SnapshotInfo {
-        let totals = Totals { files: 1234, bytes: 3 << 29, ..Totals::default() };
-        let time = Time { seconds: 1_795_374_018, nanoseconds: 0 };
-        let root = SnapshotRoot { time, totals, complete, ..SnapshotRoot::default() };
-        let root =
-            SnapshotRoot { host: b"laptop".to_vec(), source: b"/home/\x1b".to_vec(), label: label.to_vec(), ..root };
+    /// A snapshot whose source is neither printable nor UTF-8.
+    pub(crate) fn info(complete: bool, label: &[u8]) -> SnapshotInfo {
+        let root = SnapshotRoot {
+            time: Time { seconds: 1_795_374_018, nanoseconds: 0 },
+            host: b"laptop".to_vec(),
+            user: b"me".to_vec(),
+            source: b"/home/\x1b\xff".to_vec(),
+            label: label.to_vec(),
+            program: b"nfz".to_vec(),
+            totals: Totals { files: 1234, bytes: 3 << 29, ..Totals::default() },
+            complete,
+            generation: 1,
+            follows: Vec::new(),
+            sparse_packs: Vec::new(),
+            segments: Vec::new(),
+        };
         SnapshotInfo { id: SnapshotId::new(ObjectId([0xab; 32])), root }
     }
 
@@ -124,9 +134,9 @@ mod tests {
         assert_eq!(
             rows,
             [
-                "ID        TIME                 HOST    SOURCE        FILES     SIZE  LABEL",
-                "abababab  2026-11-22 19:00:18  laptop  /home/\\u{1b}  1,234  1.5 GiB  before",
-                "abababab  2026-11-22 19:00:18  laptop  /home/\\u{1b}  1,234  1.5 GiB  (checkpoint)",
+                "ID        TIME                 HOST    SOURCE            FILES     SIZE  LABEL",
+                "abababab  2026-11-22 19:00:18  laptop  /home/\\u{1b}\\xff  1,234  1.5 GiB  before",
+                "abababab  2026-11-22 19:00:18  laptop  /home/\\u{1b}\\xff  1,234  1.5 GiB  (checkpoint)",
             ]
         );
     }

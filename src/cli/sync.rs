@@ -21,11 +21,11 @@ use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
 const EXAMPLES: &str = "\
 EXAMPLES:
   nfz sync ~/Documents user@host:backup
-  nfz sync ~/Documents user@host:backup --exclude '*.tmp' --exclude /Downloads --exclude-caches
+  nfz sync ~ user@host:backup --exclude '*.tmp' --exclude /Downloads
   nfz sync /etc sftp://user@host:2222/~/backup --label 'before the upgrade'
-  nfz sync ~/Documents user@host:backup -n -v        what would be done
+  nfz sync ~/Documents user@host:backup -n -v   what would be done
   NFZ_REPOSITORY=user@host:backup nfz sync ~ -x --exclude-file ~/.nfzignore
-  nfz sync ~ user@host:backup --init --password-file /root/pw --limit-up 2M -q
+  nfz sync ~ user@host:backup --init --password-file ~/.pw --limit-up 2M -q
 ";
 
 /// Save a directory as a snapshot; only what changed is sent
@@ -46,7 +46,7 @@ pub struct SyncArgs {
     #[arg(short = 'n', long)]
     dry_run: bool,
     /// A note to find the snapshot by
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     label: String,
     /// Save under this host's name [default: this machine's]
     #[arg(long, value_name = "HOST")]

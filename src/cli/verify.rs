@@ -18,11 +18,11 @@ use std::{ffi::OsString, path::PathBuf, sync::Arc};
 
 const EXAMPLES: &str = "\
 EXAMPLES:
-  nfz verify user@host:backup                         is every object there, with its length?
-  nfz verify user@host:backup --read-data             read everything too
-  nfz verify user@host:backup --read-data=10%         read a tenth, chosen at random
+  nfz verify user@host:backup                      is every object there, whole?
+  nfz verify user@host:backup --read-data          read everything too
+  nfz verify user@host:backup --read-data=10%      read a tenth, at random
   nfz verify user@host:backup --read-data=500M
-  nfz verify user@host:backup --against ~/Documents   compare the newest snapshot with what is there now
+  nfz verify user@host:backup --against ~/Docs     compare with what is there
 ";
 
 /// Check that a repository is whole
@@ -118,9 +118,7 @@ fn summary(report: &VerifyReport) -> Vec<String> {
     let found = match (report.damage.len() as u64, report.differences.len() as u64) {
         (0, 0) => "No damage".to_owned(),
         (0, differences) => format!("No damage; {}", counted(differences, "difference", "differences")),
-        (damage, _) => {
-            format!("DAMAGE: {}. A sync from an intact source mends it", counted(damage, "object", "objects"))
-        }
+        (damage, _) => format!("DAMAGE: {}", counted(damage, "object", "objects")),
     };
     let looked = [
         counted(report.snapshots, "snapshot", "snapshots"),
@@ -129,12 +127,16 @@ fn summary(report: &VerifyReport) -> Vec<String> {
     ];
     let read = counted(report.read_objects, "object", "objects");
     let mut lines = vec![
-        format!("{found}: {}, in {}", looked.join(", "), Span(report.duration)),
+        found,
+        format!("  checked  {}, in {}", looked.join(", "), Span(report.duration)),
         format!("  read     {} in {read}", Bytes(report.read_bytes)),
     ];
     if report.unreferenced > 0 {
         let objects = counted(report.unreferenced, "object", "objects");
         lines.push(format!("  unused   {} in {objects} that no snapshot names", Bytes(report.unreferenced_bytes)));
+    }
+    if !report.damage.is_empty() {
+        lines.push("A sync stores anew what is missing or cut short, if its source still has it; remove altered objects first.".into());
     }
     lines.extend(super::problems_line(report.problem_count));
     lines
@@ -143,13 +145,10 @@ fn summary(report: &VerifyReport) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        engine::verify::Difference,
-        format::id::{ObjectId, SnapshotId},
-    };
+    use crate::engine::verify::Difference;
 
     fn damaged() -> VerifyReport {
-        let snapshots = vec![SnapshotId::new(ObjectId([1; 32]))];
+        let snapshots = vec!["01".repeat(32)];
         let (object, why, paths) = ("chunks/ab/ab01".into(), "it is gone".into(), vec!["a/b".into()]);
         VerifyReport {
             damage: vec![Damage { object, why, snapshots: snapshots.iter().map(ToString::to_string).collect(), paths }],
@@ -170,6 +169,6 @@ mod tests {
     fn damage_is_told_with_what_it_touches() {
         let lines = ["damaged: chunks/ab/ab01: it is gone", "  in snapshots 01010101", "  touches a/b"];
         assert_eq!(details(&damaged()), lines);
-        assert!(summary(&damaged())[0].starts_with("DAMAGE: 1 object."));
+        assert_eq!(summary(&damaged())[0], "DAMAGE: 1 object");
     }
 }

@@ -13,6 +13,7 @@ pub mod problem;
 pub mod restore;
 pub mod source;
 pub mod stat;
+pub mod sweep;
 pub mod sync;
 pub mod tree;
 pub mod verify;

@@ -166,7 +166,7 @@ pub async fn restore(
     }
     shared.observer.event(Event::Stage(Stage::Restoring));
     let tree = Tree::new(repository, snapshot.id, snapshot.root.segments.clone());
-    let leftover = write_all(&shared, &tree).await?;
+    let leftover = write_all(&shared, &tree, snapshot.root.complete).await?;
     shared.observer.event(Event::Stage(Stage::Finishing));
     let finishing = Arc::clone(&shared);
     let finished = tokio::task::spawn_blocking(move || finish::finish(&finishing, leftover));
@@ -191,11 +191,11 @@ fn open_target(target: &Path, options: &RestoreOptions) -> Result<Option<Target>
 }
 
 /// Plans and writes, window by window.
-async fn write_all(shared: &Arc<Shared>, tree: &Arc<Tree>) -> Result<Leftover, EngineError> {
+async fn write_all(shared: &Arc<Shared>, tree: &Arc<Tree>, is_complete: bool) -> Result<Leftover, EngineError> {
     let (segments_in, segments) = mpsc::channel(4);
     let (windows_in, mut windows) = mpsc::channel::<Window>(1);
     let feeding = tokio::spawn(feed::feed(Arc::clone(tree), shared.options.paths.clone(), segments_in));
-    let planner = Planner::new(Arc::clone(shared), Arc::clone(tree));
+    let planner = Planner::new(Arc::clone(shared), Arc::clone(tree), is_complete);
     let planning = tokio::task::spawn_blocking(move || planner.run(segments, &windows_in));
     while let Some(window) = windows.recv().await {
         fetch::write(shared, window).await?;

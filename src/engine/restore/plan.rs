@@ -64,7 +64,7 @@ pub struct Planner {
     open_file: Option<(TreePath, Option<u32>, u64)>,
     found: Vec<bool>,
     last: Option<Entry>,
-    /// A segment could not be read: what it lists is not known.
+    /// A segment could not be read, or the snapshot is a checkpoint: not everything that was saved is known.
     has_gap: bool,
 }
 
@@ -87,7 +87,7 @@ enum Made {
 struct Identity(u64, crate::format::manifest::Time, Option<ChunkId>, u32);
 
 impl Planner {
-    pub fn new(shared: Arc<Shared>, tree: Arc<Tree>) -> Self {
+    pub fn new(shared: Arc<Shared>, tree: Arc<Tree>, is_complete: bool) -> Self {
         let found = vec![false; shared.options.paths.len()];
         Self {
             shared,
@@ -101,7 +101,7 @@ impl Planner {
             open_file: None,
             found,
             last: None,
-            has_gap: false,
+            has_gap: !is_complete,
         }
     }
 

@@ -272,13 +272,13 @@ impl Builder {
 
     /// The last segment, then the root: everything that it names has been acknowledged by then.
     fn commit(mut self, problems: u64) -> Result<Option<(SnapshotId, SnapshotRoot)>, EngineError> {
-        self.storing.observer.event(Event::Stage(Stage::Committing));
         if !self.writer.is_empty() {
             self.end_segment()?;
         }
         if !self.wait_for_uploads() {
             return Ok(None);
         }
+        self.storing.observer.event(Event::Stage(Stage::Committing));
         let mut root =
             SnapshotRoot { complete: true, segments: std::mem::take(&mut self.segments), ..self.head.clone() };
         root.totals.problems = problems;

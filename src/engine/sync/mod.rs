@@ -27,9 +27,11 @@ use super::{
     filter::{Filter, FilterOptions},
     history::{self, Base},
     source::{Source, SourceError},
+    sweep,
 };
 use crate::format::id::SnapshotId;
 use crate::repository::Repository;
+use futures_util::future;
 use run::Run;
 use std::{
     path::{Path, PathBuf},
@@ -133,12 +135,18 @@ pub async fn sync(
     let observer: Arc<dyn Observer> = Arc::new(Counting { inner: observer, counts: Arc::clone(&counts) });
     let problems = Arc::new(Problems::default());
     observer.event(Event::Stage(Stage::ReadingManifest));
-    let base = history::base(&repository, options.host.as_bytes(), source.path(), &problems, &*observer).await?;
+    let store = Arc::clone(repository.store());
+    let base = history::base(&repository, options.host.as_bytes(), source.path(), &problems, &*observer);
+    let (base, litter) = future::join(base, sweep::litter(&*store)).await;
+    let base = base?;
     estimate(&base, &options, &source, &filter, &observer);
     observer.event(Event::Stage(Stage::Syncing));
     let run = Run { repository, source, filter, options, base, observer, counts, problems };
-    let (root, run) = run.go().await?;
-    Ok(run.report(root, began))
+    let (committed, run) = run.go().await?;
+    if !run.options.dry_run {
+        sweep::sweep(&*store, litter, committed.0).await;
+    }
+    Ok(run.report(committed, began))
 }
 
 fn open_source(path: &Path) -> Result<Source, EngineError> {

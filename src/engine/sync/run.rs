@@ -42,7 +42,7 @@ const WALK_BATCH: usize = 256;
 /// Slots between the plan and the assembly.
 const SLOTS_AHEAD: usize = 16;
 /// Batches that wait for the store's answer.
-const ASKED_AHEAD: usize = 2;
+const ASKED_AHEAD: usize = 1;
 
 /// One sync under way.
 pub(super) struct Run {
