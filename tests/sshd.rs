@@ -246,13 +246,14 @@ fn a_file_where_a_directory_should_be_is_told_from_no_repository() {
     for arguments in [
         &["init", &user.address()][..],
         &["sync", source.path().to_str().unwrap(), &user.address(), "--init"],
-        &["snapshots", &user.address()],
     ] {
         let output = user.nfz(arguments);
         assert_fails(&output, 1, "cannot");
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(stderr.contains("a file stands where a directory should be"), "{stderr}");
     }
+    // A server says of what lies below a file that it is not there.
+    assert_fails(&user.nfz(&["snapshots", &user.address()]), 10, "there is no repository");
     assert_eq!(fs::read(&user.remote).unwrap(), b"a file");
 }
 
