@@ -98,7 +98,7 @@ impl Setting {
         assert_eq!((report.damage, report.differences), (vec![], vec![]), "{fault:?}");
     }
 
-    async fn assert_restores(&self, repository: &Arc<Repository>, (id, then): &(SnapshotId, Seen), out: &PathBuf) {
+    async fn assert_restores(&self, repository: &Arc<Repository>, (id, then): &(SnapshotId, Seen), out: &Path) {
         engine::restore(repository, *id, out).await;
         tree::assert_same(then, &tree::read(out));
     }

@@ -306,8 +306,7 @@ async fn a_part_of_the_data_is_about_as_large_as_was_asked_for() {
     assert_eq!(verify(&repository, ReadData::Nothing, None).await.read_objects, 0);
 }
 
-/// Changes one thing in a tree that was saved, and says how verify names that.
-/// What is altered, how it is said, and how it is done.
+/// Things altered in a tree that was saved: what, how verify names that, and the change.
 type Alteration<'a> = (&'static str, &'static str, Box<dyn Fn() + 'a>);
 
 fn differences(source: &Path) -> Vec<Alteration<'_>> {
