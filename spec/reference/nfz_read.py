@@ -12,11 +12,10 @@ MIB = 1 << 20
 OBJECT_MAX, PLAIN_MAX = 16 * MIB, 12 * MIB
 TYPES = {"file": stat.S_IFREG, "fifo": stat.S_IFIFO, "socket": stat.S_IFSOCK,
          "char": stat.S_IFCHR, "disk": stat.S_IFBLK}
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 KINDS = {"data": 1, "segment": 2, "snapshot": 3, "config": 4}
 
 class Refused(Exception):
-    """What was read is not what the pages say; in a word, which is one of those in vectors/README.md."""
+    """What was read is not what the pages say. Its text is a class of failure, such as those of vectors/README.md."""
 
 def demand(failure, *conditions):
     if not all(conditions):
@@ -83,7 +82,8 @@ def open_object(keys, kind, id, data):
     demand("malformed payload", codec in (0, 1), 1 <= raw_len <= PLAIN_MAX)
     if codec == 1:
         try:  # one frame, and none of the frames that are to be skipped
-            demand("malformed payload", plain[:4] == ZSTD_MAGIC, zstandard.frame_content_size(plain) == raw_len)
+            size = zstandard.frame_content_size(plain)
+            demand("malformed payload", plain[:4] == zstandard.FRAME_HEADER, size == raw_len)
             plain = zstandard.ZstdDecompressor().decompress(plain, max_output_size=raw_len, allow_extra_data=False)
         except zstandard.ZstdError:
             raise Refused("malformed payload") from None
@@ -132,8 +132,7 @@ def read(stream, form):
         return seconds * 10**9 + nanoseconds if nanoseconds < 10**9 else None
     value = read(stream, 1)[0]
     if value > 250:
-        demand("encoding", value in LONG_NUMBERS)
-        length, least = LONG_NUMBERS[value]
+        length, least = LONG_NUMBERS.get(value, (0, 1))
         value = int.from_bytes(read(stream, length), "little")
         demand("encoding", value >= least)
     demand("encoding", value < 1 << BITS[form])
@@ -233,8 +232,9 @@ def follows(before, entry):
 class Repository:
     def __init__(self, directory, password, key_file):
         self.directory, slots = directory, []
-        repo_id = repository_file(self.read("nfz-repository", 4096))
-        for name in self.names("keys", 32)[:16]:
+        repo_id, names = repository_file(self.read("nfz-repository", 4096)), self.names("keys", 32)
+        self.attempt("keys", demand, "only 16 key slots are looked at", len(names) <= 16)
+        for name in names[:16]:
             slot = self.attempt("keys/" + name, lambda: open_slot(self.read("keys/" + name, 1024), password, key_file))
             slots += [slot[1:]] if slot and slot[0] == repo_id else []
         demand("no key slot opens", slots)
@@ -249,7 +249,7 @@ class Repository:
         try:
             return function(*arguments, **named)
         except (Refused, OSError, OverflowError, RecursionError) as error:
-            print(f"{shown(what)}: {error}", file=sys.stderr)
+            print(f"{os.fsdecode(what)!r}: {error}", file=sys.stderr)
             self.problems = 1
 
     def read(self, name, limit):
@@ -289,7 +289,7 @@ class Repository:
         data = self.chunk(chunk.id.hex())
         demand("manifest", len(data) == chunk.plain)
         data = data[offset:offset + length]
-        demand("wrong id", content_id in (None, keyed(subkey(self.keys, "id content"), data, 16)))
+        demand("wrong id", content_id is None or keyed(subkey(self.keys, "id content"), data, 16) == content_id)
         return data
 
 class Restore:
@@ -368,10 +368,6 @@ class Restore:
             attempt(os.chmod, where, entry.mode)
         attempt(os.utime, where, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
 
-def shown(text):
-    """Without control characters."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in os.fsdecode(text))
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("--password-file", "--key-file", "repository"):
@@ -393,10 +389,11 @@ def main():
     if given.command == "list":
         for root, name in repository.snapshots():
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(root.time // 10**9))
-            print(name, when, f"{shown(root.host)}:{shown(root.source)}", "" if root.complete else "(checkpoint)")
+            print(f"{name} {when} {os.fsdecode(root.source)!r}{'' if root.complete else ' (checkpoint)'}")
     elif given.command == "ls":
         for entry in repository.entries(given.snapshot):
-            print(f"{entry.node.kind:9} {entry.mode:04o} {entry.owner[0]:5} {entry.owner[1]:5} {shown(entry.path)}")
+            if entry.part == 0:
+                print(f"{entry.node.kind:9} {entry.mode:04o} {entry.owner[:2]} {os.fsdecode(entry.path)!r}")
     else:
         Restore(repository, given.target or parser.error("where to?"), repository.entries(given.snapshot))
     sys.exit(repository.problems * 3)
