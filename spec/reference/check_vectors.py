@@ -54,7 +54,11 @@ def padding(vector):
 
 
 def slot(vector):
-    opened = nfz.open_slot(vector.bytes("slot"), lambda: vector.optional("password"), vector.optional("key_file"))
+    def password():
+        nfz.demand("wrong credentials", "password" in vector)
+        return vector.bytes("password")
+
+    opened = nfz.open_slot(vector.bytes("slot"), password, vector.optional("key_file"))
     same(opened, (vector.bytes("repo_id"), 0, vector.bytes("master")))
 
 

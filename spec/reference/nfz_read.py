@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Lists and restores nfz repositories in a local directory. Written from the pages in spec/, not from the program."""
-import argparse, functools, getpass, hmac, io, os, re, stat, struct, sys, time
+import argparse, contextlib, functools, getpass, hmac, io, os, re, stat, struct, sys, time
 from types import SimpleNamespace
 import zstandard
 from argon2.low_level import Type, hash_secret_raw
@@ -10,17 +10,18 @@ from nacl.exceptions import CryptoError
 
 MIB = 1 << 20
 OBJECT_MAX, PLAIN_MAX = 16 * MIB, 12 * MIB
+TYPES = {"file": stat.S_IFREG, "fifo": stat.S_IFIFO, "socket": stat.S_IFSOCK,
+         "char": stat.S_IFCHR, "disk": stat.S_IFBLK}
 KINDS = {"data": 1, "segment": 2, "snapshot": 3, "config": 4}
 
 class Refused(Exception):
-    """What was read is not what the pages say; in a word, which is one of those in vectors/README.md."""
+    """What was read is not what the pages say. Its text is a class of failure, such as those of vectors/README.md."""
 
 def demand(failure, *conditions):
     if not all(conditions):
         raise Refused(failure)
 
 # Page 1: the repository file. Page 2: keys.
-
 def keyed(key, data, length=32):
     return blake3(data, key=key).digest(length=length)
 
@@ -28,8 +29,7 @@ def derive(context, data, length=32):
     return blake3(data, derive_key_context="nfz v1 " + context).digest(length=length)
 
 def subkey(keys, purpose, length=32):
-    repo_id, master = keys
-    return derive(purpose, master + repo_id, length)
+    return derive(purpose, keys[1] + keys[0], length)  # the master secret, the repository id
 
 def repository_file(data):
     match = re.match(rb"nfz repository\nformat: ([^\n]*)(?:\nid: ([0-9a-f]{32})(?:\n|\Z))?", data)
@@ -51,9 +51,7 @@ def open_slot(slot, password, key_file):
         key_hash = derive("key file", key_file)
     if flags & 1:
         demand("absurd cost", 19456 <= m <= MIB, 1 <= t <= 16, 1 <= p <= 16, m * t <= 8388608)
-        typed = password()
-        demand("wrong credentials", typed is not None)
-        stretched = hash_secret_raw(typed, salt, t, m, p, 32, Type.ID, version=0x13)
+        stretched = hash_secret_raw(password(), salt, t, m, p, 32, Type.ID, version=0x13)
     kek = derive("key slot", stretched + key_hash + slot[:70])
     demand("wrong credentials", hmac.compare_digest(derive("slot commitment", kek), commitment))
     try:
@@ -62,7 +60,6 @@ def open_slot(slot, password, key_file):
         raise Refused("altered slot") from None
 
 # Page 3: sealing.
-
 def padme(length):
     e = length.bit_length() - 1
     low = (1 << (e - e.bit_length())) - 1
@@ -84,9 +81,9 @@ def open_object(keys, kind, id, data):
     demand("malformed payload", not any(zeros + padding), len(plain) == comp_len, len(data) == padme(64 + comp_len))
     demand("malformed payload", codec in (0, 1), 1 <= raw_len <= PLAIN_MAX)
     if codec == 1:
-        demand("malformed payload", plain[:4] == b"\x28\xb5\x2f\xfd")  # else it is not a frame, or one to be skipped
-        try:
-            demand("malformed payload", zstandard.frame_content_size(plain) == raw_len)
+        try:  # one frame, and none of the frames that are to be skipped
+            size = zstandard.frame_content_size(plain)
+            demand("malformed payload", plain[:4] == zstandard.FRAME_HEADER, size == raw_len)
             plain = zstandard.ZstdDecompressor().decompress(plain, max_output_size=raw_len, allow_extra_data=False)
         except zstandard.ZstdError:
             raise Refused("malformed payload") from None
@@ -95,13 +92,12 @@ def open_object(keys, kind, id, data):
 
 # Page 5: encoding. A form is the name of a type, a number of fixed bytes, [the form of a list's elements],
 # {a record's fields: their forms}, or a choice, which is a tuple of (kind, fields).
-
 FILE = {"size": "u64", "part": "u32", "more": "bool", "torn": "bool", "extents": [{"data": "u64", "hole": "u64"}],
         "content": (("empty", {}), ("packed", {"chunk": "u32", "offset": "u32", "length": "u32", "content_id": 16}),
                     ("chunked", {"chunks": ["u32"]}))}
 DEVICE = {"major": "u32", "minor": "u32"}
 NODE = (("directory", {}), ("file", FILE), ("link", {"target": "bytes"}), ("fifo", {}), ("socket", {}),
-        ("character", DEVICE), ("disk", DEVICE))
+        ("char", DEVICE), ("disk", DEVICE))
 ENTRY = {"shared": "u32", "suffix": "bytes", "owner": "u32", "mode": "u32", "mtime": "time", "ctime": "time",
          "inode": "u64", "link_group": "u64", "xattrs": [{"name": "bytes", "value": "bytes"}], "node": NODE}
 SEGMENT = {"chunks": [{"id": 32, "plain": "u32", "stored": "u32"}],
@@ -136,8 +132,7 @@ def read(stream, form):
         return seconds * 10**9 + nanoseconds if nanoseconds < 10**9 else None
     value = read(stream, 1)[0]
     if value > 250:
-        demand("encoding", value in LONG_NUMBERS)
-        length, least = LONG_NUMBERS[value]
+        length, least = LONG_NUMBERS.get(value, (0, 1))
         value = int.from_bytes(read(stream, length), "little")
         demand("encoding", value >= least)
     demand("encoding", value < 1 << BITS[form])
@@ -150,7 +145,6 @@ def decode(form, data):
     return found
 
 # Page 1: the configuration. Page 5: what a reader checks.
-
 def newest_config(plaintexts):
     """Of several, given in the order of their ids."""
     found = sorted((decode(CONFIG, plain) for plain in plaintexts), key=lambda each: each.generation)
@@ -169,37 +163,41 @@ def snapshot_root(data):
     demand("unknown version", data[:1] in (b"", b"\x01"))
     root = decode(ROOT, data)
     paths, counts = [components(each.first_path) for each in root.segments], [each.entries for each in root.segments]
-    demand("manifest", paths and paths[0] == [], paths == sorted(paths), len(root.follows) <= 64)
-    demand("manifest", all(1 <= count <= 65536 for count in counts), len(root.sparse_packs) <= 256, root.time is not None)
+    demand("manifest", paths and paths[0] == [], paths == sorted(paths), len(root.follows) <= 64, root.time is not None)
+    demand("manifest", all(1 <= count <= 65536 for count in counts), len(root.sparse_packs) <= 256)
     demand("manifest", sum(counts) >= root.entries >= root.files + root.directories)
     return root
+
+def segment(data, before=None, row=None):
+    """Its entries, as they follow the entry `before`. `row` is what the root says of the segment."""
+    found, path = decode(SEGMENT, data), b""
+    chunks, owners, entries = found.chunks, [tuple(vars(owner).values()) for owner in found.owners], found.entries
+    demand("manifest", 1 <= len(entries) <= 65536, all(1 <= chunk.plain <= PLAIN_MAX for chunk in chunks))
+    named = [number for entry in entries for number in chunk_rows(entry.node)]
+    check_rows([chunk.id for chunk in chunks], named, "manifest")
+    check_rows(owners, [entry.owner for entry in entries], "encoding")  # the encoder derives them
+    for entry in entries:
+        shared, suffix, node = entry.shared, entry.suffix, entry.node
+        demand("manifest", shared <= len(path))
+        demand("encoding", shared == len(path) or path[shared:shared + 1] != suffix[:1])
+        entry.path = path = path[:shared] + suffix
+        entry.order, entry.owner = components(path), owners[entry.owner]
+        entry.part, entry.more, entry.torn = [vars(node).get(name, 0) for name in ("part", "more", "torn")]
+        check_entry(entry, node)
+        if node.kind == "file":
+            check_file(node, node.content, [chunks[number] for number in chunk_rows(node)])
+        demand("manifest", before is None or follows(before, entry))
+        before = entry
+    demand("manifest", row is None or (row.entries, row.first_path) == (len(entries), entries[0].path))
+    return entries
+
+def chunk_rows(node):
+    content = vars(node).get("content", node)
+    return [content.chunk] if content.kind == "packed" else vars(content).get("chunks", [])
 
 def check_rows(rows, named, failure):
     demand("manifest", all(number < len(rows) for number in named))
     demand(failure, list(dict.fromkeys(named)) == list(range(len(rows))), len(set(rows)) == len(rows))
-
-def segment(data, before=None):
-    """Entries, which follow the entry `before`, with paths, owners and chunks in place of what stands for them."""
-    found, path = decode(SEGMENT, data), b""
-    owners = [(owner.uid, owner.gid, owner.user, owner.group) for owner in found.owners]
-    demand("manifest", 1 <= len(found.entries) <= 65536, all(1 <= chunk.plain <= PLAIN_MAX for chunk in found.chunks))
-    for entry in found.entries:
-        content = vars(entry.node).get("content", entry.node)
-        entry.rows = [content.chunk] if content.kind == "packed" else vars(content).get("chunks", [])
-    check_rows([chunk.id for chunk in found.chunks], [row for entry in found.entries for row in entry.rows], "manifest")
-    check_rows(owners, [entry.owner for entry in found.entries], "encoding")  # the encoder derives them
-    for entry in found.entries:
-        shared = entry.shared
-        demand("manifest", shared <= len(path))
-        demand("encoding", shared == len(path) or path[shared:shared + 1] != entry.suffix[:1])
-        entry.path = path = path[:shared] + entry.suffix
-        entry.order, entry.owner, entry.part, entry.more = components(path), owners[entry.owner], 0, False
-        check_entry(entry, entry.node)
-        if entry.node.kind == "file":
-            check_file(entry, entry.node, [found.chunks[row] for row in entry.rows])
-        demand("manifest", before is None or follows(before, entry))
-        before = entry
-    return found.entries
 
 def check_entry(entry, node):
     names = [each.name for each in entry.xattrs]
@@ -208,44 +206,39 @@ def check_entry(entry, node):
     demand("manifest", entry.path or node.kind == "directory", None not in (entry.mtime, entry.ctime))
     demand("manifest", node.kind != "link" or (1 <= len(node.target) <= 65535 and b"\0" not in node.target))
 
-def check_file(entry, file, chunks):
-    """Pieces of data are (chunk, offset in it, length, content id)."""
-    extents, kind = [(each.data, each.hole) for each in file.extents], file.content.kind
+def check_file(file, content, chunks):
+    """Finds its pieces: (chunk, offset in it, length, content id)."""
     file.pieces = [(chunk, 0, chunk.plain, None) for chunk in chunks]
-    if kind == "packed":
-        file.pieces = [(chunks[0], file.content.offset, file.content.length, file.content.content_id)]
-        demand("manifest", 0 < file.content.length <= chunks[0].plain - file.content.offset)
-    data = sum(length for _, _, length, _ in file.pieces)
+    if content.kind == "packed":
+        file.pieces = [(chunks[0], content.offset, content.length, content.content_id)]
+        demand("manifest", 0 < content.length <= chunks[0].plain - content.offset)
+    data, extents = sum(piece[2] for piece in file.pieces), [(each.data, each.hole) for each in file.extents]
+    demand("manifest", len(chunks) <= 16384, len(extents) <= 16384, chunks or content.kind != "chunked")
+    demand("manifest", all(data for data, _ in extents[1:]), all(hole for _, hole in extents[:-1] or extents))
+    demand("manifest", not extents or data == sum(data for data, _ in extents))
     file.extents, is_part = extents or [(data, 0)], file.part > 0 or file.more
-    file.length = sum(data + hole for data, hole in file.extents)
-    demand("manifest", len(chunks) <= 16384, len(extents) <= 16384, chunks or kind != "chunked")
-    demand("manifest", data == sum(data for data, _ in file.extents), all(data > 0 for data, _ in extents[1:]))
-    demand("manifest", all(hole > 0 for _, hole in extents[:-1]), len(extents) != 1 or extents[0][1] > 0)
-    demand("manifest", file.length == file.size or (is_part and file.length < file.size))
-    demand("manifest", not is_part or kind == "chunked" or (kind == "empty" and extents))
-    demand("manifest", file.part < 2**32 - 1 or not file.more)
-    entry.part, entry.more = file.part, file.more
+    length = sum(data + hole for data, hole in file.extents)
+    demand("manifest", length == file.size or (is_part and length < file.size), file.part < 2**32 - 1 or not file.more)
+    demand("manifest", not is_part or content.kind == "chunked" or (content.kind == "empty" and extents))
 
 def follows(before, entry):
     if not before.more:
         return before.order < entry.order and entry.part == 0
     same = all(vars(before)[name] == vars(entry)[name] for name in set(ENTRY) - {"shared", "suffix", "node"})
     same = same and before.path == entry.path and entry.part == before.part + 1
-    return same and (before.node.size, before.node.torn) == (entry.node.size, entry.node.torn)
+    return same and (before.node.size, before.torn) == (entry.node.size, entry.torn)
 
 # A repository in a directory, and how its trees are restored.
-
-def shown(text):
-    """A path or text for the terminal, without control characters."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in os.fsdecode(text))
-
 class Repository:
     def __init__(self, directory, password, key_file):
-        self.directory = directory
+        self.directory, slots = directory, []
         repo_id, names = repository_file(self.read("nfz-repository", 4096)), self.names("keys", 32)
-        slots = [self.attempt("keys/" + name, self.slot, name, repo_id, password, key_file) for name in names[:16]]
-        demand("wrong credentials", any(slots))
-        epoch, master = max(slot for slot in slots if slot)
+        self.attempt("keys", demand, "only 16 key slots are looked at", len(names) <= 16)
+        for name in names[:16]:
+            slot = self.attempt("keys/" + name, lambda: open_slot(self.read("keys/" + name, 1024), password, key_file))
+            slots += [slot[1:]] if slot and slot[0] == repo_id else []
+        demand("no key slot opens", slots)
+        epoch, master = max(slots)
         demand("unknown epoch", epoch == 0)
         self.keys, self.problems = (repo_id, master), 0
         newest_config(self.object("config", name) for name in self.names("config"))
@@ -256,7 +249,7 @@ class Repository:
         try:
             return function(*arguments, **named)
         except (Refused, OSError, OverflowError, RecursionError) as error:
-            print(f"{shown(what)}: {error}", file=sys.stderr)
+            print(f"{os.fsdecode(what)!r}: {error}", file=sys.stderr)
             self.problems = 1
 
     def read(self, name, limit):
@@ -268,45 +261,33 @@ class Repository:
         demand("length", len(names) <= MIB)
         return sorted(name for name in names if re.fullmatch(f"[0-9a-f]{{{digits}}}", name))
 
-    def slot(self, name, repo_id, password, key_file):
-        found, epoch, master = open_slot(self.read("keys/" + name, 1024), password, key_file)
-        demand("repository file", found == repo_id)
-        return epoch, master
-
     def object(self, kind, name):
         lies_in = {"config": "config", "snapshot": "snapshots"}.get(kind, "chunks/" + name[:2])
         return open_object(self.keys, kind, bytes.fromhex(name), self.read(f"{lies_in}/{name}", OBJECT_MAX))
 
-    def root(self, name):
-        root = snapshot_root(self.object("snapshot", name))
-        root.name = name
-        return root
-
     def snapshots(self):
-        """Oldest first."""
-        roots = [self.attempt("snapshots/" + name, self.root, name) for name in self.names("snapshots")]
-        return sorted(filter(None, roots), key=lambda root: (root.generation, root.time, root.name))
-
-    def segment(self, row, before):
-        entries = segment(self.object("segment", row.id.hex()), before)
-        demand("manifest", len(entries) == row.entries, entries[0].path == row.first_path)
-        return entries
+        """Pairs of root and name, oldest first."""
+        names = self.names("snapshots")
+        roots = [self.attempt(name, lambda: snapshot_root(self.object("snapshot", name))) for name in names]
+        found = [(root, name) for root, name in zip(roots, names) if root]
+        return sorted(found, key=lambda each: (each[0].generation, each[0].time, each[1]))
 
     def entries(self, wanted):
-        found = [root for root in self.snapshots() if wanted == "latest" or root.name.startswith(wanted)]
+        found = [root for root, name in self.snapshots() if wanted == "latest" or name.startswith(wanted)]
         if wanted == "latest":
             found = [root for root in found if root.complete][-1:] or found[-1:]
         demand(f"{len(found)} snapshots are called {wanted}", len(found) == 1)
         entries = [None]
         for row in found[0].segments:
-            entries = self.attempt(b"from /" + row.first_path, self.segment, row, entries[-1]) or [None]
+            what, before = b"entries from /" + row.first_path, entries[-1]
+            entries = self.attempt(what, lambda: segment(self.object("segment", row.id.hex()), before, row)) or [None]
             yield from filter(None, entries)
         if entries[-1] and entries[-1].more:
             self.attempt(entries[-1].path, demand, "its last part is missing", False)
 
     def piece(self, chunk, offset, length, content_id):
         data = self.chunk(chunk.id.hex())
-        demand("length", len(data) == chunk.plain)
+        demand("manifest", len(data) == chunk.plain)
         data = data[offset:offset + length]
         demand("wrong id", content_id is None or keyed(subkey(self.keys, "id content"), data, 16) == content_id)
         return data
@@ -314,67 +295,60 @@ class Repository:
 class Restore:
     """Writes below an empty directory only. Every parent is a directory that was made here, never a link."""
 
-    def __init__(self, repository, target):
+    def __init__(self, repository, target, entries):
         os.umask(0o077)
         os.makedirs(target, exist_ok=True)
         demand("the target is not empty", not os.listdir(target))
-        self.repository, self.attempt, self.target = repository, repository.attempt, os.fsencode(os.path.realpath(target))
+        self.piece, self.attempt, self.target = repository.piece, repository.attempt, os.fsencode(target)
         self.made, self.directories, self.first_names, self.path = {b""}, [], {}, None
-
-    def run(self, entries):
         for entry in entries:
             entry.where = os.path.join(self.target, entry.path)
-            self.attempt(entry.path, self.one, entry, entry.node.kind)
+            self.attempt(entry.path, self.one, entry, entry.node)
         for entry in reversed(self.directories):
             self.attributes(entry)
 
     def directory(self, path):
-        """Makes a directory and those above it, unless it did so before."""
+        """Makes it and those above it, unless it did so before."""
         if path not in self.made:
             self.directory(os.path.dirname(path))
             os.mkdir(os.path.join(self.target, path))
             self.made.add(path)
 
-    def one(self, entry, kind):
-        self.directory(entry.path if kind == "directory" else os.path.dirname(entry.path))
-        if kind == "directory":
+    def one(self, entry, node):
+        self.directory(entry.path if node.kind == "directory" else os.path.dirname(entry.path))
+        if node.kind == "directory":
             return self.directories.append(entry)  # its attributes come last
         if entry.part == 0:
-            self.path, self.is_link, self.at = None, self.linked(entry), 0
-            if not self.is_link:
-                self.make(entry.node, entry.where)
-                self.first_names[entry.link_group, kind] = entry.where
-            self.path = entry.path
+            self.path, self.at = None, 0
+            self.is_link, self.path = self.link_or_make(entry, node), entry.path
         demand("the part before is missing", self.path == entry.path)
-        if kind == "file" and not self.is_link:
-            self.write(entry, entry.node)
+        if node.kind == "file" and not self.is_link:
+            self.write(entry, node)
         if not entry.more and not self.is_link:
             self.attributes(entry)
+        demand("torn: it changed while it was saved, and may mix several states", entry.more or not entry.torn)
 
-    def linked(self, entry):
-        """Tries to make another name of a file that was restored before."""
-        first = entry.link_group and self.first_names.get((entry.link_group, entry.node.kind))
-        try:
-            return bool(first) and os.link(first, entry.where, follow_symlinks=False) is None
-        except OSError:
-            return False
-
-    def make(self, node, where):
-        if node.kind == "file":
-            with open(where, "xb") as out:
-                out.truncate(node.size)
-        elif node.kind == "link":
-            os.symlink(node.target, where)
+    def link_or_make(self, entry, node):
+        """Whether it is a further name of what was restored before."""
+        group = (entry.link_group, node.kind)
+        if entry.link_group and group in self.first_names:
+            with contextlib.suppress(OSError):  # where names cannot be linked, each is a file of its own
+                os.link(self.first_names[group], entry.where, follow_symlinks=False)
+                return True
+        if node.kind == "link":
+            os.symlink(node.target, entry.where)
         else:
-            forms = {"fifo": stat.S_IFIFO, "socket": stat.S_IFSOCK, "character": stat.S_IFCHR, "disk": stat.S_IFBLK}
-            device = os.makedev(node.major, node.minor) if node.kind in ("character", "disk") else 0
-            os.mknod(where, forms[node.kind] | 0o600, device)
+            device = os.makedev(node.major, node.minor) if node.kind in ("char", "disk") else 0
+            os.mknod(entry.where, TYPES[node.kind] | 0o600, device)
+        self.first_names[group] = entry.where
+        return False
 
     def write(self, entry, file):
         """Zeros stand for data that is damaged."""
-        pieces = (self.attempt(entry.path, self.repository.piece, *each) or bytes(each[2]) for each in file.pieces)
+        pieces = (self.attempt(entry.path, self.piece, *each) or bytes(each[2]) for each in file.pieces)
         piece = b""
         with open(entry.where, "r+b") as out:
+            out.truncate(file.size)
             for data, hole in file.extents:
                 out.seek(self.at)
                 self.at += data + hole
@@ -382,9 +356,7 @@ class Restore:
                     piece = piece or next(pieces)
                     written = out.write(piece[:data])
                     piece, data = piece[written:], data - written
-        demand("sum of the parts", self.at == file.size if not file.more else self.at <= file.size)
-        if file.torn and not file.more:
-            self.attempt(entry.path, demand, "torn: it changed while it was saved, and may mix several states", False)
+        demand("sum of the parts", self.at <= file.size, file.more or self.at == file.size)
 
     def attributes(self, entry):
         where, attempt = entry.where, functools.partial(self.attempt, entry.path)
@@ -398,9 +370,8 @@ class Restore:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--password-file")
-    parser.add_argument("--key-file")
-    parser.add_argument("repository")
+    for name in ("--password-file", "--key-file", "repository"):
+        parser.add_argument(name)
     parser.add_argument("command", choices=("list", "ls", "restore"))
     parser.add_argument("snapshot", nargs="?", default="latest", help="an id's first digits, or latest")
     parser.add_argument("target", nargs="?", help="where to restore to: an empty directory, or none yet")
@@ -416,15 +387,16 @@ def main():
     key_file = open(given.key_file, "rb").read(MIB + 1) if given.key_file else None
     repository = Repository(given.repository, password, key_file)
     if given.command == "list":
-        for root in repository.snapshots():
+        for root, name in repository.snapshots():
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(root.time // 10**9))
-            print(root.name, when, f"{shown(root.host)}:{shown(root.source)}", "" if root.complete else "(checkpoint)")
+            print(f"{name} {when} {os.fsdecode(root.source)!r}{'' if root.complete else ' (checkpoint)'}")
     elif given.command == "ls":
         for entry in repository.entries(given.snapshot):
-            print(f"{entry.node.kind:9} {entry.mode:04o} {entry.owner[0]:5} {entry.owner[1]:5} {shown(entry.path)}")
+            if entry.part == 0:
+                print(f"{entry.node.kind:9} {entry.mode:04o} {entry.owner[:2]} {os.fsdecode(entry.path)!r}")
     else:
-        Restore(repository, given.target or parser.error("where to?")).run(repository.entries(given.snapshot))
-    sys.exit(3 if repository.problems else 0)
+        Restore(repository, given.target or parser.error("where to?"), repository.entries(given.snapshot))
+    sys.exit(repository.problems * 3)
 
 if __name__ == "__main__":
     try:
