@@ -367,6 +367,7 @@ async fn list_or_empty(store: &dyn Store, dir: Dir) -> Result<Vec<Listed>, Repos
 /// What a new slot costs: the default, what was asked for, or less on a machine that has little.
 fn cost(options: &InitOptions) -> KdfCost {
     let memory_kib = rustix::system::sysinfo();
+    #[allow(clippy::useless_conversion, reason = "necessary on some machines")]
     let is_small = u64::try_from(memory_kib.totalram).is_ok_and(|ram| ram * u64::from(memory_kib.mem_unit) < 1 << 30);
     let cost = if is_small { KdfCost::SMALL } else { KdfCost::DEFAULT };
     KdfCost { memory_kib: options.kdf_memory_kib.unwrap_or(cost.memory_kib), ..cost }

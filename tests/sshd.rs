@@ -243,10 +243,9 @@ fn a_file_where_a_directory_should_be_is_told_from_no_repository() {
     fs::create_dir_all(user.remote.parent().unwrap()).unwrap();
     fs::write(&user.remote, b"a file").unwrap();
     let source = source();
-    for arguments in [
-        &["init", &user.address()][..],
-        &["sync", source.path().to_str().unwrap(), &user.address(), "--init"],
-    ] {
+    for arguments in
+        [&["init", &user.address()][..], &["sync", source.path().to_str().unwrap(), &user.address(), "--init"]]
+    {
         let output = user.nfz(arguments);
         assert_fails(&output, 1, "cannot");
         let stderr = String::from_utf8(output.stderr).unwrap();
@@ -335,8 +334,8 @@ fn what_cannot_be_read_is_listed_and_the_sync_ends_with_3() {
     for name in ["a", "secret", "z", "closed/x"] {
         fs::write(source.join(name), name).unwrap();
     }
-    fs::set_permissions(source.join("secret"), fs::Permissions::from_mode(0)).unwrap();
-    fs::set_permissions(source.join("closed"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(source.join("secret"), fs::Permissions::from_mode(0o0)).unwrap();
+    fs::set_permissions(source.join("closed"), fs::Permissions::from_mode(0o0)).unwrap();
     let place = directory.path().join("place");
     fs::create_dir(&place).unwrap();
     fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).unwrap();

@@ -113,7 +113,9 @@ fn store_hint(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::PermissionDenied => Some("check the address, and that this user may read and write there"),
         ErrorKind::ReadOnly => Some("the file system is mounted read-only; mount it writable"),
         ErrorKind::Full => Some("make room there, then run the same command again: what was sent stays"),
-        ErrorKind::WrongLength => Some("an object is damaged; nfz verify tells what it touches, and a sync stores anew what is missing or cut short"),
+        ErrorKind::WrongLength => Some(
+            "an object is damaged; nfz verify tells what it touches, and a sync stores anew what is missing or cut short",
+        ),
         ErrorKind::Disconnected => Some("run the same command again: it goes on where it stopped"),
         ErrorKind::Unreachable => Some("check the host's name, the port and the network; try: sftp HOST"),
         ErrorKind::AuthenticationFailed => Some("check the user's name and key; try: sftp USER@HOST"),

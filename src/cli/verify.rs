@@ -148,7 +148,7 @@ mod tests {
     use crate::engine::verify::Difference;
 
     fn damaged() -> VerifyReport {
-        let snapshots = vec!["01".repeat(32)];
+        let snapshots = ["01".repeat(32)];
         let (object, why, paths) = ("chunks/ab/ab01".into(), "it is gone".into(), vec!["a/b".into()]);
         VerifyReport {
             damage: vec![Damage { object, why, snapshots: snapshots.iter().map(ToString::to_string).collect(), paths }],

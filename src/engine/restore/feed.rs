@@ -24,7 +24,7 @@ pub async fn feed(tree: Arc<Tree>, paths: Vec<TreePath>, sender: mpsc::Sender<Re
 /// The ranges of segments that hold `paths` and the directories above them, in order.
 fn ranges(tree: &Tree, paths: &[TreePath]) -> Vec<std::ops::Range<usize>> {
     if paths.is_empty() {
-        return vec![0..tree.len()];
+        return std::iter::once(0..tree.len()).collect();
     }
     let mut ranges = Vec::new();
     for path in paths {
