@@ -20,13 +20,7 @@ use nfz::{
         record::{Call, RecordStore},
     },
 };
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
 type Seen = BTreeMap<Vec<u8>, tree::Seen>;
 
@@ -104,7 +98,7 @@ impl Setting {
     }
 
     /// What a checkpoint holds is right, as far as it goes.
-    async fn assert_checkpoints_restore(&self, repository: &Arc<Repository>, out: &PathBuf) {
+    async fn assert_checkpoints_restore(&self, repository: &Arc<Repository>, out: &Path) {
         let now = tree::read(self.source.path());
         fs::create_dir(out).unwrap();
         for info in snapshots(repository).await.into_iter().filter(|info| !info.root.complete) {

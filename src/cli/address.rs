@@ -66,6 +66,9 @@ pub enum AddressError {
     /// `~other/dir`.
     #[error("~name is not understood; write the path, absolute or relative to the login directory")]
     OtherHome,
+    /// `user@host` and nothing more.
+    #[error("{0} names no directory: write {0}:DIR for a server, or ./{0} for a local directory")]
+    LooksRemote(String),
     /// `%` without two hexadecimal digits.
     #[error("after % come two hexadecimal digits (%25 for % itself)")]
     Percent,
@@ -92,7 +95,14 @@ impl Address {
         if let Some(scheme) = foreign_scheme(bytes) {
             return Err(AddressError::Scheme(scheme));
         }
-        if looks_remote(text) { parse_scp(bytes).map(Self::Sftp) } else { Ok(Self::Directory(PathBuf::from(text))) }
+        if looks_remote(text) {
+            return parse_scp(bytes).map(Self::Sftp);
+        }
+        // Someone forgot `:dir`: a backup on this very disk is not what they want.
+        if bytes.contains(&b'@') && !bytes.contains(&b'/') {
+            return Err(AddressError::LooksRemote(lossy(bytes)));
+        }
+        Ok(Self::Directory(PathBuf::from(text)))
     }
 }
 

@@ -20,7 +20,7 @@ EXAMPLES:
 
 /// Make a repository
 ///
-/// The directory is made if it does not exist; it must be empty if it does. Without the password (and the key file, if there
+/// The directory is made if it does not exist; what else lies in it is left alone. Without the password (and the key file, if there
 /// is one) nothing in the repository can ever be read: keep both safe, away from this machine.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]

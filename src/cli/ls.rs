@@ -27,7 +27,7 @@ EXAMPLES:
   nfz ls user@host:backup                           the newest snapshot's top
   nfz ls user@host:backup photos/2026 --at latest~1
   nfz ls -R user@host:backup --at 2026-11-22        all of it, as of that day
-  nfz ls -R user@host:backup --json | jq -r .path
+  nfz ls -R user@host:backup --json | jq -r 'select(.kind==\"entry\").path'
 ";
 
 /// List what a snapshot holds

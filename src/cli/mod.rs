@@ -13,6 +13,7 @@ mod failure;
 mod figures;
 mod init;
 mod json;
+mod leave_out;
 mod ls;
 mod open;
 mod output;

@@ -106,7 +106,9 @@ async fn create_in(
     let credentials = credentials(context, address, true).await?;
     context.view.stage(Stage::Unlocking);
     let repository = Arc::new(Repository::init(Arc::clone(&store), &credentials, options).await?);
-    context.view.note(&format!("Created a repository at {address}. Keep its password safe: without it all is lost."));
+    context.view.note(&format!(
+        "Created a repository at {address}. Keep what opens it (password, key file) safe: without it all is lost."
+    ));
     Ok(Opened { repository, store })
 }
 

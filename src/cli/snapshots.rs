@@ -24,7 +24,7 @@ const EXAMPLES: &str = "\
 EXAMPLES:
   nfz snapshots user@host:backup
   nfz snapshots user@host:backup --host laptop
-  nfz snapshots /mnt/drive/backup --json | jq -r .id
+  nfz snapshots ./backup --json | jq -r 'select(.kind==\"snapshot\").id'
 ";
 
 /// List the snapshots of a repository, oldest first

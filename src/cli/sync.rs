@@ -5,6 +5,7 @@ use super::{
     failure::Failure,
     figures::Work,
     json::{Document, Report},
+    leave_out,
     open::{self, Context, IfMissing},
     positional,
     progress::Progress,
@@ -59,7 +60,7 @@ pub struct SyncArgs {
 
 /// What is left out.
 #[derive(Args)]
-#[command(next_help_heading = "What is left out (patterns as in .gitignore)")]
+#[command(next_help_heading = "What is left out (patterns as in .gitignore; a leading / is the source)")]
 struct FilterArgs {
     /// Leave out what matches
     #[arg(long, value_name = "PATTERN")]
@@ -122,8 +123,10 @@ pub async fn run(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
     };
     // Before anything is made or asked for: the most likely slip of all.
     std::fs::metadata(&args.source).map_err(|error| no_source(args, &error))?;
+    leave_out::check_patterns(&args.source, args.filter.exclude.iter().chain(&args.filter.iexclude))?;
     let opened = open::open(context, &address, if_missing).await?;
-    let options = args.options(context);
+    let mut options = args.options(context);
+    options.filter.exclude.extend(leave_out::own_repository(&args.source, &address)?);
     let report = {
         let progress = Progress::start(&context.view, Work::Sync);
         sync::sync(Arc::clone(&opened.repository), args.source.clone(), options, progress.observer()).await?

@@ -131,6 +131,14 @@ fn summary(report: &VerifyReport) -> Vec<String> {
         format!("  checked  {}, in {}", looked.join(", "), Span(report.duration)),
         format!("  read     {} in {read}", Bytes(report.read_bytes)),
     ];
+    if let Some(id) = report.against {
+        let (same, differ) = (report.same, counted(report.difference_count, "differs", "differ"));
+        lines.push(format!(
+            "  compared with snapshot {:.8}: {} the same, {differ}",
+            id.to_string(),
+            counted(same, "entry", "entries")
+        ));
+    }
     if report.unreferenced > 0 {
         let objects = counted(report.unreferenced, "object", "objects");
         lines.push(format!("  unused   {} in {objects} that no snapshot names", Bytes(report.unreferenced_bytes)));

@@ -93,6 +93,8 @@ pub struct VerifyReport {
     pub difference_count: u64,
     /// Entries of the live tree that are the same.
     pub same: u64,
+    /// The snapshot that the live tree was compared with.
+    pub against: Option<SnapshotId>,
     /// What could not be looked at.
     pub problems: Vec<Problem>,
     /// How many in all.
@@ -395,6 +397,7 @@ impl Verify {
         let options = CompareOptions { paths: Vec::new(), selection: Selection::default(), content_only: false };
         let compared =
             compare::compare(Arc::clone(&self.repository), &tree, &live, options, Arc::clone(&self.observer)).await?;
+        self.report.against = Some(info.id);
         self.report.same = compared.same;
         self.report.differences = compared.differences;
         self.report.difference_count = compared.difference_count;

@@ -337,13 +337,13 @@ impl Planner {
         let Some(existing) = existing else { return Verdict::Restore { replace: false } };
         let overwrite = self.shared.options.overwrite;
         if existing.stat.kind == Kind::Directory {
-            return Verdict::Skip("a directory is in its place, and is kept");
+            return Verdict::Skip("a directory is in its place, and is kept: move it away, or restore elsewhere");
         }
         match (overwrite, is_same(entry, existing)) {
             (Overwrite::Always, _) | (Overwrite::IfChanged, false) => Verdict::Restore { replace: true },
             (_, true) => Verdict::Keep,
             (Overwrite::Never, false) => {
-                Verdict::Skip("something else is in its place, and is kept (--overwrite would replace it)")
+                Verdict::Skip("something else is in its place, and is kept (--overwrite if-changed would replace it)")
             }
         }
     }
