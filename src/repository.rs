@@ -107,6 +107,8 @@ pub struct Repository {
     keys: Arc<Keys>,
     config: Config,
     config_name: Name,
+    /// Made by this very run.
+    is_new: bool,
     preview: Preview,
 }
 
@@ -161,15 +163,28 @@ impl Repository {
         let config = Config::new(crate::clock::now());
         let dirs: Vec<Dir> = Dir::all().collect();
         store.create_dirs(&dirs).await?;
-        // An attempt that was interrupted may have left its own, which no key of ours opens.
-        for left in list_or_empty(&*store, Dir::Config).await? {
-            store.remove(left.name).await?;
-        }
         store.put(Name::Key(random()?), Bytes::copy_from_slice(slot.as_bytes())).await?;
         let config_name = put_config(&*store, &keys, &config).await?;
         // Last: a repository is there once this file is.
         store.put(Name::Repository, Bytes::from(repository_file::text(&repository))).await?;
-        Ok(Self { store, keys, config, config_name, preview: Preview::default() })
+        let repository = Self { store, keys, config, config_name, is_new: true, preview: Preview::default() };
+        repository.confirm().await?;
+        Ok(repository)
+    }
+
+    /// Makes sure that the store holds the repository that was just made and no other: two may have been made there at once.
+    ///
+    /// # Errors
+    /// [`RepositoryError::AlreadyExists`] where it holds another one.
+    pub async fn confirm(&self) -> Result<(), RepositoryError> {
+        if !self.is_new {
+            return Ok(());
+        }
+        let file = self.store.get(Name::Repository, Length::AtMost(REPOSITORY_FILE_MAX)).await?;
+        if repository_file::parse(&file)? == self.id() {
+            return Ok(());
+        }
+        Err(RepositoryError::AlreadyExists { address: self.store.address() })
     }
 
     /// Opens the repository in `store`.
@@ -201,7 +216,7 @@ impl Repository {
         let keys = Arc::new(keys?);
         preview.roots = roots;
         let (config_name, config) = choose_config(&keys, sealed_configs?)?;
-        Ok(Self { store, keys, config, config_name, preview })
+        Ok(Self { store, keys, config, config_name, is_new: false, preview })
     }
 
     /// The repository's id.
@@ -448,20 +463,27 @@ async fn fetch_configs(store: &dyn Store, listed: &[Listed]) -> Result<Vec<(Name
     stream::iter(gets.collect::<Vec<_>>()).buffer_unordered(8).collect::<Vec<_>>().await.into_iter().collect()
 }
 
-/// The configuration of the highest generation, and of these the highest id. One that does not open is no reason to go on
-/// without it.
+/// The configuration of the highest generation, and of these the highest id, among those that open.
 fn choose_config(keys: &Keys, mut sealed: Vec<(Name, Bytes)>) -> Result<(Name, Config), RepositoryError> {
     sealed.sort_unstable_by_key(|(name, _)| *name);
     let mut newest: Option<(Name, Config)> = None;
+    let mut damaged = None;
     for (name, object) in sealed {
         let Name::Config(id) = name else { continue };
-        let plaintext = open_object(keys, id, name, &object)?;
+        let plaintext = match open_object(keys, id, name, &object) {
+            Ok(plaintext) => plaintext,
+            // An attempt to make a repository here that came to no end leaves one which no key of ours opens.
+            Err(error) => {
+                damaged.get_or_insert(error);
+                continue;
+            }
+        };
         let config = Config::decode_for_reading(&plaintext).map_err(|why| RepositoryError::Config { name, why })?;
         if newest.as_ref().is_none_or(|(_, newest)| newest.generation <= config.generation) {
             newest = Some((name, config));
         }
     }
-    newest.ok_or(RepositoryError::NoConfig)
+    newest.ok_or_else(|| damaged.unwrap_or(RepositoryError::NoConfig))
 }
 
 /// The newest roots by the server's clock, so far as they can be had. That clock is only a hint: a lie costs time.

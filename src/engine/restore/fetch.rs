@@ -50,7 +50,7 @@ struct FileState {
 pub async fn write(shared: &Arc<Shared>, window: Window) -> Result<(), EngineError> {
     let files = window.files.into_iter().map(|plan| FileState {
         left: AtomicU32::new(plan.writes),
-        failed: false.into(),
+        failed: plan.is_lost.into(),
         plan,
     });
     let writing = Arc::new(Writing {
@@ -76,7 +76,9 @@ async fn blocking(work: impl FnOnce() -> Result<(), EngineError> + Send + 'stati
 impl Writing {
     /// Files without data: nothing is fetched for them.
     fn write_empty(&self) -> Result<(), EngineError> {
-        for (number, file) in self.files.iter().enumerate().filter(|(_, file)| file.plan.writes == 0) {
+        for (number, file) in
+            self.files.iter().enumerate().filter(|(_, file)| file.plan.writes == 0 && !file.plan.is_lost)
+        {
             let made = self.begin(number as u32).and_then(|made| self.finish(file, made));
             self.note(file, made)?;
         }
@@ -119,7 +121,7 @@ impl Writing {
         for write in &chunk.writes {
             let file = &self.files[write.file as usize];
             if !file.failed.swap(true, Relaxed) {
-                self.shared.problem(&file.plan.path, format_args!("not restored: {why}"));
+                self.shared.lost(&file.plan.path, format_args!("not restored: {why}"));
             }
             self.lock().remove(&write.file);
         }
@@ -197,7 +199,7 @@ impl Writing {
         if error.kind == TargetErrorKind::Full {
             return Err(EngineError::Target { path: file.plan.path.to_string(), why: error.source.to_string() });
         }
-        self.shared.problem(&file.plan.path, error);
+        self.shared.lost(&file.plan.path, error);
         Ok(())
     }
 

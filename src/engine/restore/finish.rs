@@ -33,7 +33,7 @@ pub fn finish(shared: &Shared, leftover: Leftover) {
 
 fn make_link(shared: &Shared, link: &Link) {
     if let Some(target) = shared.target.as_ref().filter(|_| !shared.options.dry_run)
-        && let Err(why) = try_link(target, link)
+        && let Err(why) = try_link(shared, target, link)
     {
         return shared.problem(&link.path, why);
     }
@@ -41,12 +41,14 @@ fn make_link(shared: &Shared, link: &Link) {
     shared.observer.event(Event::Entry { path: &link.path, action: Action::Restored, bytes: 0 });
 }
 
-fn try_link(target: &Target, link: &Link) -> Result<(), String> {
+fn try_link(shared: &Shared, target: &Target, link: &Link) -> Result<(), String> {
+    let lost = || Err(format!("not restored: it is another name of {}, which was not restored", link.existing));
+    if shared.is_lost(&link.existing) {
+        return lost();
+    }
     match target.hard_link(&link.existing, &link.path, link.replace) {
         Ok(()) => Ok(()),
-        Err(error) if error.kind == TargetErrorKind::Missing => {
-            Err(format!("not restored: it is another name of {}, which was not restored", link.existing))
-        }
+        Err(error) if error.kind == TargetErrorKind::Missing => lost(),
         Err(error) => Err(error.to_string()),
     }
 }

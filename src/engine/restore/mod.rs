@@ -25,9 +25,10 @@ use crate::format::path::{Escaped, TreePath};
 use crate::repository::Repository;
 use plan::{Leftover, Planner};
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -119,9 +120,21 @@ struct Shared {
     observer: Arc<dyn Observer>,
     problems: Arc<Problems>,
     counts: Counts,
+    /// Entries that could not be restored: no link is made to what lies in their place.
+    lost: Mutex<HashSet<TreePath>>,
 }
 
 impl Shared {
+    /// A problem that leaves the entry at `path` unrestored.
+    fn lost(&self, path: &TreePath, why: impl ToString) {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
+        self.problem(path, why);
+    }
+
+    fn is_lost(&self, path: &TreePath) -> bool {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).contains(path)
+    }
+
     fn problem(&self, subject: impl ToString, why: impl ToString) {
         self.problems.add(&*self.observer, Problem::new(subject, why));
     }
@@ -155,6 +168,7 @@ pub async fn restore(
         observer,
         problems: Arc::default(),
         counts: Counts::default(),
+        lost: Mutex::default(),
         repository: Arc::clone(&repository),
     });
     if !snapshot.root.complete {

@@ -63,6 +63,8 @@ pub struct Planner {
     /// Where the last part of a file ended: its number, or `None` if it is not restored.
     open_file: Option<(TreePath, Option<u32>, u64)>,
     found: Vec<bool>,
+    /// A file in the window of which further parts must come.
+    unfinished: Option<u32>,
     last: Option<Entry>,
     /// A segment could not be read, or the snapshot is a checkpoint: not everything that was saved is known.
     has_gap: bool,
@@ -100,6 +102,7 @@ impl Planner {
             links: HashMap::new(),
             open_file: None,
             found,
+            unfinished: None,
             last: None,
             has_gap: !is_complete,
         }
@@ -121,6 +124,7 @@ impl Planner {
                     self.shared.problem("the snapshot's manifest", error);
                     self.last = None;
                     self.has_gap = true;
+                    self.give_up_unfinished();
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -137,7 +141,8 @@ impl Planner {
             }
         }
         self.leave_to(&TreePath::root(), true);
-        self.hand_on(windows);
+        self.give_up_unfinished();
+        self.send(windows);
         for (path, _) in self.shared.options.paths.iter().zip(&self.found).filter(|(_, found)| !**found) {
             self.shared.problem(path, "the snapshot has no such path");
         }
@@ -150,6 +155,10 @@ impl Planner {
         if self.last.as_ref().is_some_and(|last| last.file().is_some_and(|file| file.more)) {
             return true;
         }
+        self.send(windows)
+    }
+
+    fn send(&mut self, windows: &mpsc::Sender<Window>) -> bool {
         self.fetches.clear();
         windows.blocking_send(std::mem::take(&mut self.window)).is_ok()
     }
@@ -161,6 +170,7 @@ impl Planner {
         {
             return self.next_part(entry, file, chunks);
         }
+        self.give_up_unfinished();
         self.leave_to(&entry.path, false);
         if let Some((_, name)) = entry.path.split_last()
             && let Some(above) = self.above.last_mut()
@@ -396,7 +406,7 @@ impl Planner {
         if let Some(target) = shared.target.as_ref().filter(|_| !shared.options.dry_run) {
             match target.make_special(entry, &shared.policy, replace) {
                 Ok(outcome) => shared.outcome(outcome),
-                Err(error) => return shared.problem(&entry.path, error),
+                Err(error) => return shared.lost(&entry.path, error),
             }
         }
         self.done(entry, Action::Restored);
@@ -414,10 +424,21 @@ impl Planner {
             is_dense: file.extents.is_empty() && !file.more,
             replace,
             torn: file.torn,
+            is_lost: false,
             writes: 0,
         });
         self.open_file = Some((entry.path.clone(), Some(number), 0));
         self.part(number, file, chunks);
+    }
+
+    /// Gives up a file whose further parts did not come.
+    fn give_up_unfinished(&mut self) {
+        if let Some(number) = self.unfinished.take() {
+            let file = &mut self.window.files[number as usize];
+            file.is_lost = true;
+            self.shared.lost(&file.path, "not restored: a part of it is missing from the manifest");
+            self.open_file = None;
+        }
     }
 
     fn next_part(&mut self, entry: &Entry, file: &File, chunks: &[ChunkRow]) {
@@ -446,9 +467,10 @@ impl Planner {
             }
         }
         *at = extents.end(file);
+        self.unfinished = file.more.then_some(number);
         if !file.more && *at != file.size {
-            let path = &self.window.files[number as usize].path;
-            self.shared.problem(path, "its parts do not add up to its size");
+            self.unfinished = Some(number);
+            self.give_up_unfinished();
         }
     }
 }
@@ -487,7 +509,10 @@ pub fn is_damage(error: &EngineError) -> bool {
     match error {
         EngineError::Repository(RepositoryError::Damaged { .. }) => true,
         EngineError::Repository(RepositoryError::Store(error)) => {
-            matches!(error.kind, ErrorKind::NotFound | ErrorKind::WrongLength | ErrorKind::NotADirectory)
+            matches!(
+                error.kind,
+                ErrorKind::NotFound | ErrorKind::WrongLength | ErrorKind::NotADirectory | ErrorKind::LimitExceeded
+            )
         }
         _ => false,
     }

@@ -33,6 +33,8 @@ pub struct FilePlan {
     pub replace: bool,
     /// Whether it was changing while it was saved.
     pub torn: bool,
+    /// Whether not all of it is known, so that it is not written.
+    pub is_lost: bool,
     /// Writes that make it up.
     pub writes: u32,
 }

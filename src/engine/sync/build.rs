@@ -286,6 +286,7 @@ impl Builder {
         if self.dry_run {
             return Ok(Some((self.storing.keys.id(&root.encode().map_err(internal)?), root)));
         }
+        self.storing.runtime.block_on(self.repository.confirm())?;
         let id = self.storing.runtime.block_on(self.repository.commit(&root))?;
         self.remove_checkpoints(id);
         Ok(Some((id, root)))

@@ -204,7 +204,8 @@ impl Planner<'_> {
         }
         let content = self.table.get()?.moved(inode, size, mtime)?;
         // A deleted file's inode is given to a new file soon, and tools that set times make the rest alike too.
-        if found.born().is_some_and(|born| Some(born) >= self.old.oldest()) {
+        // Where no birth time tells them apart, it is read.
+        if found.born().is_none_or(|born| Some(born) >= self.old.oldest()) {
             return None;
         }
         match content {

@@ -6,16 +6,19 @@ use super::draft::Draft;
 use crate::engine::{
     event::{Event, Observer, Problem, Problems},
     owners::OwnerNames,
-    source::{Found, SourceFile},
+    source::{Found, FoundError, SourceFile},
     stat::Kind,
 };
 use crate::format::{
     chunker::Chunker,
     extents::ExtentList,
     keys::Keys,
-    manifest::{ContentId, Entry, File, Metadata, Node},
+    manifest::{ContentId, Entry, File, Metadata, Node, Time},
 };
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::{
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    time::Duration,
+};
 
 /// Something to be read.
 pub struct Job {
@@ -100,7 +103,7 @@ impl Reading {
                 pieces.extend(self.other(&found, names).map(Piece::Whole));
                 continue;
             }
-            match SourceFile::open(&found) {
+            match open_settled(&found) {
                 Ok(file) => self.file(&file, names, &mut pieces, &job.pieces)?,
                 Err(error) => self.problem(&found, error),
             }
@@ -232,7 +235,7 @@ impl Reading {
         window: &mut Vec<u8>,
         pieces: &mut Vec<Piece>,
         sender: &mpsc::SyncSender<Vec<Piece>>,
-    ) -> Result<Result<u64, crate::engine::source::FoundError>, Ended> {
+    ) -> Result<Result<u64, FoundError>, Ended> {
         let max = self.chunker.max();
         let mut total = 0;
         let mut done = 0;
@@ -257,6 +260,30 @@ impl Reading {
             send(sender, pieces)?;
         }
     }
+}
+
+/// Opens a file once its last change lies so far back that a further one will show in its times. Else what is written right after it was
+/// read could bear the same times, and would never be noticed.
+fn open_settled(found: &Found) -> Result<SourceFile, FoundError> {
+    let file = SourceFile::open(found)?;
+    match unsettled_for(file.found().stat.mtime.max(file.found().stat.ctime), crate::clock::now()) {
+        None => Ok(file),
+        Some(wait) => {
+            std::thread::sleep(wait);
+            SourceFile::open(found)
+        }
+    }
+}
+
+/// How long until times of a file changed at `changed` can be told from those of a later change. Times without nanoseconds come from file
+/// systems that count in seconds, or two of them.
+fn unsettled_for(changed: Time, now: Time) -> Option<Duration> {
+    let tick = if changed.nanoseconds == 0 { Duration::from_secs(2) } else { Duration::from_millis(20) };
+    let nanos = |time: Time| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds);
+    let age = nanos(now) - nanos(changed);
+    let left = tick.as_nanos() as i128 - age;
+    // A change in the future, by clocks that differ, tells nothing.
+    (age >= 0 && left > 0).then(|| Duration::from_nanos(left as u64))
 }
 
 enum Outcome {
@@ -289,7 +316,7 @@ impl<'a> Stretches<'a> {
     }
 
     /// Reads until `buffer` holds `length` bytes or the file ends.
-    fn fill(&mut self, buffer: &mut Vec<u8>, length: usize) -> Result<(), crate::engine::source::FoundError> {
+    fn fill(&mut self, buffer: &mut Vec<u8>, length: usize) -> Result<(), FoundError> {
         while buffer.len() < length && !self.is_short && self.next_stretch() {
             let before = buffer.len();
             let wanted = ((length - before) as u64).min(self.data_left) as usize;
@@ -316,5 +343,20 @@ impl<'a> Stretches<'a> {
                 if is_worth_it { (extent.data, extent.hole) } else { (extent.data + extent.hole, 0) };
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_once_a_later_change_would_show() {
+        let at = |seconds, nanoseconds| Time { seconds, nanoseconds };
+        assert_eq!(unsettled_for(at(100, 5), at(100, 1_000_005)), Some(Duration::from_millis(19)));
+        assert_eq!(unsettled_for(at(100, 5), at(100, 20_000_005)), None);
+        assert_eq!(unsettled_for(at(100, 0), at(101, 0)), Some(Duration::from_secs(1)));
+        assert_eq!(unsettled_for(at(101, 5), at(100, 0)), None);
+        assert_eq!(unsettled_for(at(-5, 5), at(100, 0)), None);
     }
 }
