@@ -1,36 +1,34 @@
 #!/usr/bin/env python3
 """Lists and restores nfz repositories in a local directory. Written from the pages in spec/, not from the program."""
-import argparse, contextlib, functools, getpass, hmac, io, os, re, stat, struct, sys, time
-from types import SimpleNamespace
+import argparse, contextlib, functools, getpass, hmac, io, os, re, stat, struct, sys, time, types
 import zstandard
 from argon2.low_level import Type, hash_secret_raw
 from blake3 import blake3
 from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as aead_open
 from nacl.exceptions import CryptoError
 
-MIB = 1 << 20
-OBJECT_MAX, PLAIN_MAX = 16 * MIB, 12 * MIB
-TYPES = {"file": stat.S_IFREG, "fifo": stat.S_IFIFO, "socket": stat.S_IFSOCK,
-         "char": stat.S_IFCHR, "disk": stat.S_IFBLK}
+MIB, OBJECT_MAX, PLAIN_MAX = 1 << 20, 16 << 20, 12 << 20
+TYPES = dict(file=stat.S_IFREG, fifo=stat.S_IFIFO, socket=stat.S_IFSOCK, char=stat.S_IFCHR, disk=stat.S_IFBLK)
 KINDS = {"data": 1, "segment": 2, "snapshot": 3, "config": 4}
 
 class Refused(Exception):
     """What was read is not what the pages say. Its text is a class of failure, such as those of vectors/README.md."""
-
 def demand(failure, *conditions):
     if not all(conditions):
         raise Refused(failure)
+def opened(failure, function, *arguments, **named):
+    try:
+        return function(*arguments, **named)
+    except (CryptoError, zstandard.ZstdError):
+        raise Refused(failure) from None
 
 # Page 1: the repository file. Page 2: keys.
 def keyed(key, data, length=32):
     return blake3(data, key=key).digest(length=length)
-
 def derive(context, data, length=32):
     return blake3(data, derive_key_context="nfz v1 " + context).digest(length=length)
-
 def subkey(keys, purpose, length=32):
     return derive(purpose, keys[1] + keys[0], length)  # the master secret, the repository id
-
 def repository_file(data):
     match = re.match(rb"nfz repository\nformat: ([^\n]*)(?:\nid: ([0-9a-f]{32})(?:\n|\Z))?", data)
     demand("repository file", match, len(data) <= 4096)
@@ -38,8 +36,7 @@ def repository_file(data):
     demand("repository file", match[2])
     return bytes.fromhex(match[2].decode())
 
-def open_slot(slot, password, key_file):
-    """Gives repo_id, epoch and master secret. `password` is called only if the slot needs one."""
+def open_slot(slot, password, key_file):  # gives repo_id, epoch, master secret; calls `password` only if it needs one
     demand("malformed slot", slot[:4] == b"NFZK", len(slot) > 4)
     demand("unknown version", slot[4] == 1)
     demand("malformed slot", len(slot) == 174)
@@ -54,10 +51,7 @@ def open_slot(slot, password, key_file):
         stretched = hash_secret_raw(password(), salt, t, m, p, 32, Type.ID, version=0x13)
     kek = derive("key slot", stretched + key_hash + slot[:70])
     demand("wrong credentials", hmac.compare_digest(derive("slot commitment", kek), commitment))
-    try:
-        return repo_id, epoch, aead_open(slot[126:], slot[:126], nonce, kek)
-    except CryptoError:
-        raise Refused("altered slot") from None
+    return repo_id, epoch, opened("altered slot", aead_open, slot[126:], slot[:126], nonce, kek)
 
 # Page 3: sealing.
 def padme(length):
@@ -71,22 +65,16 @@ def open_object(keys, kind, id, data):
     demand("unknown version", version == 1, mode == 0)
     demand("length", length == len(data))
     demand("unknown epoch", epoch == 0)
-    try:
-        aad = data[:12] + keys[0] + bytes([KINDS[kind]]) + id
-        payload = aead_open(data[36:], aad, data[12:36], subkey(keys, "seal " + kind))
-    except CryptoError:
-        raise Refused("not authentic") from None
+    aad = data[:12] + keys[0] + bytes([KINDS[kind]]) + id
+    payload = opened("not authentic", aead_open, data[36:], aad, data[12:36], subkey(keys, "seal " + kind))
     codec, zeros, raw_len, comp_len = struct.unpack_from("<B3sII", payload)
     plain, padding = payload[12:12 + comp_len], payload[12 + comp_len:]
     demand("malformed payload", not any(zeros + padding), len(plain) == comp_len, len(data) == padme(64 + comp_len))
     demand("malformed payload", codec in (0, 1), 1 <= raw_len <= PLAIN_MAX)
-    if codec == 1:
-        try:  # one frame, and none of the frames that are to be skipped
-            size = zstandard.frame_content_size(plain)
-            demand("malformed payload", plain[:4] == zstandard.FRAME_HEADER, size == raw_len)
-            plain = zstandard.ZstdDecompressor().decompress(plain, max_output_size=raw_len, allow_extra_data=False)
-        except zstandard.ZstdError:
-            raise Refused("malformed payload") from None
+    if codec == 1:  # one frame, and none of the frames that are to be skipped
+        size = opened("malformed payload", zstandard.frame_content_size, plain)
+        demand("malformed payload", plain[:4] == zstandard.FRAME_HEADER, size == raw_len)
+        plain = opened("malformed payload", zstandard.ZstdDecompressor().decompress, plain, allow_extra_data=False)
     demand("malformed payload", len(plain) == raw_len, keyed(subkey(keys, "id " + kind), plain) == id)
     return plain
 
@@ -113,50 +101,41 @@ LONG_NUMBERS = {251: (2, 251), 252: (4, 1 << 16), 253: (8, 1 << 32)}  # first by
 
 def read(stream, form):
     if isinstance(form, int):
-        data = stream.read(min(form, PLAIN_MAX))
-        demand("encoding", len(data) == form)
+        demand("encoding", len(data := stream.read(min(form, PLAIN_MAX))) == form)
         return data
     if isinstance(form, dict):
-        return SimpleNamespace(**{name: read(stream, each) for name, each in form.items()})
+        return types.SimpleNamespace(**{name: read(stream, each) for name, each in form.items()})
     if isinstance(form, list):
         return [read(stream, form[0]) for _ in range(read(stream, "u64"))]
     if isinstance(form, tuple):
         choice = read(stream, "u32")
         demand("encoding", choice < len(form))
-        return SimpleNamespace(kind=form[choice][0], **vars(read(stream, form[choice][1])))
+        return types.SimpleNamespace(kind=form[choice][0], **vars(read(stream, form[choice][1])))
     if form == "bytes":
         return read(stream, read(stream, "u64"))
     if form == "time":  # in nanoseconds, or None if it is not valid
         zigzag, nanoseconds = read(stream, "u64"), read(stream, "u32")
-        seconds = -(zigzag >> 1) - 1 if zigzag & 1 else zigzag >> 1
-        return seconds * 10**9 + nanoseconds if nanoseconds < 10**9 else None
-    value = read(stream, 1)[0]
-    if value > 250:
-        length, least = LONG_NUMBERS.get(value, (0, 1))
-        value = int.from_bytes(read(stream, length), "little")
-        demand("encoding", value >= least)
-    demand("encoding", value < 1 << BITS[form])
+        return (zigzag >> 1 ^ -(zigzag & 1)) * 10**9 + nanoseconds if nanoseconds < 10**9 else None
+    first = read(stream, 1)[0]
+    length, least = LONG_NUMBERS.get(first, (0, 0))
+    value = int.from_bytes(read(stream, length), "little") if length else first
+    demand("encoding", length or first < 251, least <= value < 1 << BITS[form])
     return value
-
 def decode(form, data):
-    stream = io.BytesIO(data)
-    found = read(stream, form)
+    found = read(stream := io.BytesIO(data), form)
     demand("encoding", stream.tell() == len(data))
     return found
 
 # Page 1: the configuration. Page 5: what a reader checks.
-def newest_config(plaintexts):
-    """Of several, given in the order of their ids."""
+def newest_config(plaintexts):  # these come in the order of their ids
     found = sorted((decode(CONFIG, plain) for plain in plaintexts), key=lambda each: each.generation)
     demand("configuration", found, all(each.created is not None for each in found))
     demand("unknown feature", not found[-1].reader_features)
     return found[-1]
-
-def components(path, failure="manifest"):
-    """Those of a valid path. Paths are in the order of these."""
+def components(path, failure="manifest"):  # paths are in the order of these
     parts = path.split(b"/") if path else []
-    demand(failure, len(path) <= 65535, b"\0" not in path)
-    demand(failure, all(part not in (b"", b".", b"..") and len(part) <= 1024 for part in parts))
+    good = all(part not in (b"", b".", b"..") and len(part) <= 1024 for part in parts)
+    demand(failure, good, len(path) <= 65535, b"\0" not in path)
     return parts
 
 def snapshot_root(data):
@@ -168,46 +147,39 @@ def snapshot_root(data):
     demand("manifest", sum(counts) >= root.entries >= root.files + root.directories)
     return root
 
-def segment(data, before=None, row=None):
-    """Its entries, as they follow the entry `before`. `row` is what the root says of the segment."""
+def segment(data, before=None, row=None):  # its entries, after the entry `before`; `row` is what the root says of it
     found, path = decode(SEGMENT, data), b""
     chunks, owners, entries = found.chunks, [tuple(vars(owner).values()) for owner in found.owners], found.entries
     demand("manifest", 1 <= len(entries) <= 65536, all(1 <= chunk.plain <= PLAIN_MAX for chunk in chunks))
     named = [number for entry in entries for number in chunk_rows(entry.node)]
     check_rows([chunk.id for chunk in chunks], named, "manifest")
     check_rows(owners, [entry.owner for entry in entries], "encoding")  # the encoder derives them
-    for entry in entries:
-        shared, suffix, node = entry.shared, entry.suffix, entry.node
-        demand("manifest", shared <= len(path))
-        demand("encoding", shared == len(path) or path[shared:shared + 1] != suffix[:1])
-        entry.path = path = path[:shared] + suffix
-        entry.order, entry.owner = components(path), owners[entry.owner]
+    for last, entry in zip([before, *entries], entries):
+        demand("manifest", entry.shared <= len(path))
+        demand("encoding", entry.shared == len(path) or path[entry.shared:entry.shared + 1] != entry.suffix[:1])
+        entry.path = path = path[:entry.shared] + entry.suffix
+        entry.order, entry.owner, node = components(path), owners[entry.owner], entry.node
         entry.part, entry.more, entry.torn = [vars(node).get(name, 0) for name in ("part", "more", "torn")]
-        check_entry(entry, node)
+        check_attributes(entry, [each.name for each in entry.xattrs])
+        demand("manifest", node.kind != "link" or (1 <= len(node.target) <= 65535 and b"\0" not in node.target))
         if node.kind == "file":
             check_file(node, node.content, [chunks[number] for number in chunk_rows(node)])
-        demand("manifest", before is None or follows(before, entry))
-        before = entry
+        demand("manifest", last is None or follows(last, entry))
     demand("manifest", row is None or (row.entries, row.first_path) == (len(entries), entries[0].path))
     return entries
 
 def chunk_rows(node):
     content = vars(node).get("content", node)
     return [content.chunk] if content.kind == "packed" else vars(content).get("chunks", [])
-
 def check_rows(rows, named, failure):
     demand("manifest", all(number < len(rows) for number in named))
     demand(failure, list(dict.fromkeys(named)) == list(range(len(rows))), len(set(rows)) == len(rows))
-
-def check_entry(entry, node):
-    names = [each.name for each in entry.xattrs]
+def check_attributes(entry, names):
     demand("manifest", all(name and b"\0" not in name for name in names), all(a < b for a, b in zip(names, names[1:])))
     demand("manifest", sum(len(each.name) + len(each.value) for each in entry.xattrs) <= MIB, entry.mode < 1 << 12)
-    demand("manifest", entry.path or node.kind == "directory", None not in (entry.mtime, entry.ctime))
-    demand("manifest", node.kind != "link" or (1 <= len(node.target) <= 65535 and b"\0" not in node.target))
+    demand("manifest", entry.path or entry.node.kind == "directory", None not in (entry.mtime, entry.ctime))
 
-def check_file(file, content, chunks):
-    """Finds its pieces: (chunk, offset in it, length, content id)."""
+def check_file(file, content, chunks):  # and find its pieces: (chunk, offset in it, length, content id)
     file.pieces = [(chunk, 0, chunk.plain, None) for chunk in chunks]
     if content.kind == "packed":
         file.pieces = [(chunks[0], content.offset, content.length, content.content_id)]
@@ -220,13 +192,12 @@ def check_file(file, content, chunks):
     length = sum(data + hole for data, hole in file.extents)
     demand("manifest", length == file.size or (is_part and length < file.size), file.part < 2**32 - 1 or not file.more)
     demand("manifest", not is_part or content.kind == "chunked" or (content.kind == "empty" and extents))
-
 def follows(before, entry):
     if not before.more:
         return before.order < entry.order and entry.part == 0
-    same = all(vars(before)[name] == vars(entry)[name] for name in set(ENTRY) - {"shared", "suffix", "node"})
-    same = same and before.path == entry.path and entry.part == before.part + 1
-    return same and (before.node.size, before.torn) == (entry.node.size, entry.torn)
+    names = set(ENTRY) - {"shared", "suffix", "node"} | {"path", "torn"}
+    same = entry.part == before.part + 1 and before.node.size == entry.node.size
+    return same and all(vars(before)[name] == vars(entry)[name] for name in names)
 
 # A repository in a directory, and how its trees are restored.
 class Repository:
@@ -238,42 +209,33 @@ class Repository:
             slot = self.attempt("keys/" + name, lambda: open_slot(self.read("keys/" + name, 1024), password, key_file))
             slots += [slot[1:]] if slot and slot[0] == repo_id else []
         demand("no key slot opens", slots)
-        epoch, master = max(slots)
-        demand("unknown epoch", epoch == 0)
-        self.keys, self.problems = (repo_id, master), 0
+        demand("unknown epoch", max(slots)[0] == 0)
+        self.keys, self.problems = (repo_id, max(slots)[1]), 0
         newest_config(self.object("config", name) for name in self.names("config"))
         self.chunk = functools.lru_cache(8)(functools.partial(self.object, "data"))
-
-    def attempt(self, what, function, *arguments, **named):
-        """Names what fails, and goes on with None."""
+    def attempt(self, what, function, *arguments, **named):  # names what fails, and goes on with None
         try:
             return function(*arguments, **named)
         except (Refused, OSError, OverflowError, RecursionError) as error:
             print(f"{os.fsdecode(what)!r}: {error}", file=sys.stderr)
             self.problems = 1
-
     def read(self, name, limit):
         with open(os.path.join(self.directory, name), "rb") as file:
             return file.read(limit + 1)  # what is too long is refused for its length
-
     def names(self, directory, digits=64):
         names = os.listdir(os.path.join(self.directory, directory))
         demand("length", len(names) <= MIB)
         return sorted(name for name in names if re.fullmatch(f"[0-9a-f]{{{digits}}}", name))
-
     def object(self, kind, name):
         lies_in = {"config": "config", "snapshot": "snapshots"}.get(kind, "chunks/" + name[:2])
         return open_object(self.keys, kind, bytes.fromhex(name), self.read(f"{lies_in}/{name}", OBJECT_MAX))
-
-    def snapshots(self):
-        """Pairs of root and name, oldest first."""
+    def snapshots(self):  # each ends with its name and its root; oldest first
         names = self.names("snapshots")
         roots = [self.attempt(name, lambda: snapshot_root(self.object("snapshot", name))) for name in names]
-        found = [(root, name) for root, name in zip(roots, names) if root]
-        return sorted(found, key=lambda each: (each[0].generation, each[0].time, each[1]))
+        return sorted((root.time, root.generation, name, root) for root, name in zip(roots, names) if root)
 
     def entries(self, wanted):
-        found = [root for root, name in self.snapshots() if wanted == "latest" or name.startswith(wanted)]
+        found = [root for *_, name, root in self.snapshots() if wanted == "latest" or name.startswith(wanted)]
         if wanted == "latest":
             found = [root for root in found if root.complete][-1:] or found[-1:]
         demand(f"{len(found)} snapshots are called {wanted}", len(found) == 1)
@@ -284,7 +246,6 @@ class Repository:
             yield from filter(None, entries)
         if entries[-1] and entries[-1].more:
             self.attempt(entries[-1].path, demand, "its last part is missing", False)
-
     def piece(self, chunk, offset, length, content_id):
         data = self.chunk(chunk.id.hex())
         demand("manifest", len(data) == chunk.plain)
@@ -294,7 +255,6 @@ class Repository:
 
 class Restore:
     """Writes below an empty directory only. Every parent is a directory that was made here, never a link."""
-
     def __init__(self, repository, target, entries):
         os.umask(0o077)
         os.makedirs(target, exist_ok=True)
@@ -306,14 +266,11 @@ class Restore:
             self.attempt(entry.path, self.one, entry, entry.node)
         for entry in reversed(self.directories):
             self.attributes(entry)
-
-    def directory(self, path):
-        """Makes it and those above it, unless it did so before."""
+    def directory(self, path):  # makes it and those above it, unless it did so before
         if path not in self.made:
             self.directory(os.path.dirname(path))
             os.mkdir(os.path.join(self.target, path))
             self.made.add(path)
-
     def one(self, entry, node):
         self.directory(entry.path if node.kind == "directory" else os.path.dirname(entry.path))
         if node.kind == "directory":
@@ -327,9 +284,7 @@ class Restore:
         if not entry.more and not self.is_link:
             self.attributes(entry)
         demand("torn: it changed while it was saved, and may mix several states", entry.more or not entry.torn)
-
-    def link_or_make(self, entry, node):
-        """Whether it is a further name of what was restored before."""
+    def link_or_make(self, entry, node):  # whether it is a further name of what was restored before
         group = (entry.link_group, node.kind)
         if entry.link_group and group in self.first_names:
             with contextlib.suppress(OSError):  # where names cannot be linked, each is a file of its own
@@ -342,9 +297,7 @@ class Restore:
             os.mknod(entry.where, TYPES[node.kind] | 0o600, device)
         self.first_names[group] = entry.where
         return False
-
-    def write(self, entry, file):
-        """Zeros stand for data that is damaged."""
+    def write(self, entry, file):  # zeros stand for data that is damaged
         pieces = (self.attempt(entry.path, self.piece, *each) or bytes(each[2]) for each in file.pieces)
         piece = b""
         with open(entry.where, "r+b") as out:
@@ -357,7 +310,6 @@ class Restore:
                     written = out.write(piece[:data])
                     piece, data = piece[written:], data - written
         demand("sum of the parts", self.at <= file.size, file.more or self.at == file.size)
-
     def attributes(self, entry):
         where, attempt = entry.where, functools.partial(self.attempt, entry.path)
         if os.geteuid() == 0:
@@ -372,28 +324,21 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("--password-file", "--key-file", "repository"):
         parser.add_argument(name)
-    parser.add_argument("command", choices=("list", "ls", "restore"))
+    parser.add_argument("command", choices=("list", "restore"))
     parser.add_argument("snapshot", nargs="?", default="latest", help="an id's first digits, or latest")
     parser.add_argument("target", nargs="?", help="where to restore to: an empty directory, or none yet")
     given = parser.parse_args()
-
     @functools.lru_cache(None)
     def password():
         if given.password_file:
-            with open(given.password_file, "rb") as file:
-                return re.sub(rb"\r?\n\Z", b"", file.read())
+            return re.sub(rb"\r?\n\Z", b"", open(given.password_file, "rb").read())
         return os.fsencode(os.environ.get("NFZ_PASSWORD") or getpass.getpass())
-
     key_file = open(given.key_file, "rb").read(MIB + 1) if given.key_file else None
     repository = Repository(given.repository, password, key_file)
     if given.command == "list":
-        for root, name in repository.snapshots():
+        for *_, name, root in repository.snapshots():
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(root.time // 10**9))
-            print(f"{name} {when} {os.fsdecode(root.source)!r}{'' if root.complete else ' (checkpoint)'}")
-    elif given.command == "ls":
-        for entry in repository.entries(given.snapshot):
-            if entry.part == 0:
-                print(f"{entry.node.kind:9} {entry.mode:04o} {entry.owner[:2]} {os.fsdecode(entry.path)!r}")
+            print(name, when, repr(os.fsdecode(root.source)), "" if root.complete else "(checkpoint)")
     else:
         Restore(repository, given.target or parser.error("where to?"), repository.entries(given.snapshot))
     sys.exit(repository.problems * 3)
