@@ -116,6 +116,9 @@ fn pick(all: Vec<SnapshotInfo>, choice: &Choice) -> Result<SnapshotInfo, EngineE
             count => Err(EngineError::AmbiguousPrefix { prefix: prefix.clone(), count }),
         };
     }
+    if left.is_empty() && (choice.host.is_some() || choice.source.is_some()) {
+        return Err(EngineError::NoSnapshot("of that host and source (a source is an absolute path)".into()));
+    }
     only_one_source(&left)?;
     if left.iter().any(|info| info.root.complete) {
         left.retain(|info| info.root.complete);
