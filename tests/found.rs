@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "support/engine.rs"]
-#[allow(dead_code)]
 mod engine;
 
 use engine::*;
