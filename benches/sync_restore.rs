@@ -7,7 +7,7 @@
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use nfz::{
     engine::{
-        event::Silent,
+        event::{Problems, Silent},
         filter::{FilterOptions, Selection},
         history::{self, Choice},
         restore::{Overwrite, RestoreOptions, restore},
@@ -140,7 +140,9 @@ fn verbs(criterion: &mut Criterion) {
     measure(criterion, "sync of an unchanged tree", &full, |repository| run_sync(repository, tree.path()));
     measure(criterion, "restore", &full, |repository| async move {
         let target = tempfile::tempdir().expect("a temporary directory");
-        let snapshot = history::choose(&repository, &Choice::default()).await.expect("there is one");
+        let snapshot = history::choose(&repository, &Choice::default(), &Problems::default(), &Silent)
+            .await
+            .expect("there is one");
         let path = target.path().to_path_buf();
         restore(repository, snapshot, path, restore_options(), Arc::new(Silent)).await.expect("a restore from memory");
     });

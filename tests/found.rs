@@ -6,7 +6,11 @@ mod engine;
 
 use engine::*;
 use nfz::{
-    engine::restore::{Overwrite, RestoreOptions},
+    engine::{
+        event::{Problems, Silent},
+        history::{self, At, Choice},
+        restore::{Overwrite, RestoreOptions},
+    },
     format::name::Name,
     repository::{InitOptions, Repository},
     store::memory::MemoryStore,
@@ -84,4 +88,24 @@ async fn of_two_repositories_made_in_one_place_at_once_one_is_there_and_opens() 
         assert_eq!(made, 1, "who did not make the repository that is there must fail");
         open(store).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_the_newest_snapshot_cannot_be_read_is_said_when_an_older_one_is_taken() {
+    let source = tempfile::tempdir().unwrap();
+    fs::write(source.path().join("a"), "a").unwrap();
+    let store = fresh().await;
+    let older = sync(store.clone(), source.path()).await.snapshot.unwrap();
+    let newest = Name::Snapshot(sync(store.clone(), source.path()).await.snapshot.unwrap());
+    let mut bytes = store.contents()[&newest].to_vec();
+    *bytes.last_mut().unwrap() ^= 1;
+    store.replace(newest, bytes.into());
+    let repository = open(store).await;
+    let problems = Problems::default();
+    let info = history::choose(&repository, &Choice::default(), &problems, &Silent).await.unwrap();
+    assert_eq!(info.id, older);
+    assert!(tells(&problems.take().0, &newest.to_string(), "altered"));
+    let by_id = Choice { at: At::Prefix(older.to_string()), ..Choice::default() };
+    history::choose(&repository, &by_id, &problems, &Silent).await.unwrap();
+    assert_eq!(problems.count(), 0);
 }

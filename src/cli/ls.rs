@@ -4,14 +4,16 @@ use super::{
     args::ChoiceArgs,
     exit::Exit,
     failure::Failure,
+    figures::Work,
     json::{Document, EntryDocument},
     open::{self, Context, IfMissing},
+    progress::Progress,
     text::{Bytes, local_time, permissions},
     tree_path,
     view::View,
 };
 use crate::{
-    engine::{history, ls},
+    engine::{event::Problems, history, ls},
     format::{
         manifest::{Entry, Node, Owner},
         path::{Escaped, TreePath},
@@ -59,7 +61,11 @@ pub async fn run(context: &Context, args: &LsArgs) -> Result<Exit, Failure> {
     }
     let path = rest.first().map_or(Ok(TreePath::root()), |path| tree_path::parse(path))?;
     let opened = open::open(context, &address, IfMissing::Fail).await?;
-    let snapshot = history::choose(&opened.repository, &args.choice.choice()).await?;
+    let problems = Problems::default();
+    let snapshot = {
+        let progress = Progress::start(&context.view, Work::Verify);
+        history::choose(&opened.repository, &args.choice.choice(), &problems, &*progress.observer()).await?
+    };
     let lister = Lister { view: &context.view, zone: TimeZone::system(), closed: Notify::new() };
     let mut visit = |entry: &Entry| lister.show(entry);
     tokio::select! {
@@ -68,7 +74,7 @@ pub async fn run(context: &Context, args: &LsArgs) -> Result<Exit, Failure> {
         () = lister.closed.notified() => {}
     }
     opened.close().await;
-    Ok(Exit::Done)
+    Ok(if problems.count() > 0 { Exit::Problems } else { Exit::Done })
 }
 
 struct Lister<'a> {

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     engine::{
+        event::Problems,
         filter::Selection,
         history::{self, SnapshotInfo},
         restore::{self, Overwrite, RestoreOptions, RestoreReport},
@@ -106,7 +107,11 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure>
     check_no_repository(&target)?;
     let paths = paths.iter().map(|path| tree_path::parse(path)).collect::<Result<Vec<_>, _>>()?;
     let opened = open::open(context, &address, IfMissing::Fail).await?;
-    let snapshot = history::choose(&opened.repository, &args.choice.choice()).await?;
+    let problems = Problems::default();
+    let snapshot = {
+        let progress = Progress::start(&context.view, Work::Restore);
+        history::choose(&opened.repository, &args.choice.choice(), &problems, &*progress.observer()).await?
+    };
     context.view.document(Document::Snapshot((&snapshot).into()));
     context.view.note(&announcement(&snapshot, &TimeZone::system()));
     let work = Ready { context, opened: &opened, snapshot: &snapshot, target: &target };
@@ -118,7 +123,7 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure>
     context.view.summary(&summary(&report, args.dry_run));
     context.view.document(Document::Report(Report::restore(&report, &snapshot, args.dry_run)));
     opened.close().await;
-    Ok(if report.problem_count > 0 { Exit::Problems } else { Exit::Done })
+    Ok(if report.problem_count + problems.count() > 0 { Exit::Problems } else { Exit::Done })
 }
 
 fn no_target() -> Failure {

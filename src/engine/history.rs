@@ -84,21 +84,30 @@ fn fetch(
     Box::pin(stream::iter(fetches).buffered(ROOTS_AT_ONCE))
 }
 
-/// The snapshot that is meant.
+/// The snapshot that is meant. Roots that cannot be read are problems, for one of them may be the newest; where an id was given they do
+/// not matter.
 ///
 /// # Errors
 /// [`EngineError::NoSnapshot`], [`EngineError::Ambiguous`], [`EngineError::AmbiguousPrefix`].
-pub async fn choose(repository: &Repository, choice: &Choice) -> Result<SnapshotInfo, EngineError> {
-    let problems = Problems::default();
-    let all = snapshots(repository, &problems, &super::event::Silent).await?;
-    let (unreadable, _) = problems.take();
-    match pick(all, choice) {
-        Err(EngineError::NoSnapshot(what)) if !unreadable.is_empty() => Err(EngineError::NoSnapshot(format!(
-            "{what} among those that can be read; {}: {}",
-            unreadable[0].subject, unreadable[0].message
-        ))),
-        other => other,
+pub async fn choose(
+    repository: &Repository,
+    choice: &Choice,
+    problems: &Problems,
+    observer: &dyn Observer,
+) -> Result<SnapshotInfo, EngineError> {
+    let unreadable = Problems::default();
+    let all = snapshots(repository, &unreadable, &super::event::Silent).await?;
+    let (unreadable, _) = unreadable.take();
+    let picked = match (pick(all, choice), unreadable.first()) {
+        (Err(EngineError::NoSnapshot(what)), Some(Problem { subject, message })) => {
+            Err(EngineError::NoSnapshot(format!("{what} among those that can be read; {subject}: {message}")))
+        }
+        (other, _) => other,
+    }?;
+    if !matches!(choice.at, At::Prefix(_)) {
+        unreadable.into_iter().for_each(|problem| problems.add(observer, problem));
     }
+    Ok(picked)
 }
 
 /// Picks from `all`, which are oldest first.

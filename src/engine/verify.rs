@@ -390,7 +390,7 @@ impl Verify {
     /// Compares a live tree with a snapshot.
     async fn against(&mut self, live: PathBuf, choice: Choice) -> Result<(), EngineError> {
         self.stage(Stage::Comparing);
-        let info = history::choose(&self.repository, &choice).await?;
+        let info = history::choose(&self.repository, &choice, &self.problems, &*self.observer).await?;
         let totals = &info.root.totals;
         self.observer.event(Event::Estimated { count: totals.entries, bytes: totals.bytes });
         let tree = Tree::new(Arc::clone(&self.repository), info.id, info.root.segments.clone());
