@@ -210,8 +210,9 @@ class Repository:
             slots += [slot[1:]] if slot and slot[0] == repo_id else []
         demand("no key slot opens", slots)
         demand("unknown epoch", max(slots)[0] == 0)
-        self.keys, self.problems = (repo_id, max(slots)[1]), 0
-        newest_config(self.object("config", name) for name in self.names("config"))
+        self.keys = repo_id, max(slots)[1]
+        newest_config(filter(None, [self.attempt(name, self.object, "config", name) for name in self.names("config")]))
+        self.problems = 0
         self.chunk = functools.lru_cache(8)(functools.partial(self.object, "data"))
     def attempt(self, what, function, *arguments, **named):  # names what fails, and goes on with None
         try:
@@ -233,7 +234,6 @@ class Repository:
         names = self.names("snapshots")
         roots = [self.attempt(name, lambda: snapshot_root(self.object("snapshot", name))) for name in names]
         return sorted((root.time, root.generation, name, root) for root, name in zip(roots, names) if root)
-
     def entries(self, wanted):
         found = [root for *_, name, root in self.snapshots() if wanted == "latest" or name.startswith(wanted)]
         if wanted == "latest":
