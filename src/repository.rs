@@ -296,8 +296,34 @@ impl Repository {
     /// # Errors
     /// [`RepositoryError::Damaged`].
     pub async fn open_chunk<K: OfKind>(&self, id: Id<K>, object: Bytes) -> Result<Vec<u8>, RepositoryError> {
+        self.open_chunk_into(id, object, Vec::new()).await
+    }
+
+    /// As [`open_chunk`](Repository::open_chunk), with the memory of `buffer`.
+    ///
+    /// # Errors
+    /// As there; the buffer is lost then.
+    pub async fn open_chunk_into<K: OfKind>(
+        &self,
+        id: Id<K>,
+        object: Bytes,
+        mut buffer: Vec<u8>,
+    ) -> Result<Vec<u8>, RepositoryError> {
         let keys = Arc::clone(&self.keys);
-        compute(move || open_object(&keys, id, Name::Chunk(id.0), &object)).await?
+        let open =
+            move |opener: &mut Opener| opener.open_into(&keys, K::KIND, id.0, &object, &mut buffer).map(|()| buffer);
+        compute(move || with_opener(Name::Chunk(id.0), open)).await?
+    }
+
+    /// Gets a chunk, opens it, and says how long its plaintext is.
+    ///
+    /// # Errors
+    /// As [`fetch_chunk`](Repository::fetch_chunk).
+    pub async fn check_chunk<K: OfKind>(&self, id: Id<K>, stored: u32) -> Result<usize, RepositoryError> {
+        let object = self.get_chunk(id, stored).await?;
+        let keys = Arc::clone(&self.keys);
+        let check = move |opener: &mut Opener| opener.check(&keys, K::KIND, id.0, &object);
+        compute(move || with_opener(Name::Chunk(id.0), check)).await?
     }
 
     /// The plaintext of an object, authenticated. The work of opening it is done on the compute threads.
@@ -344,12 +370,15 @@ impl Repository {
 /// # Errors
 /// [`RepositoryError::Damaged`].
 pub fn open_object<K: OfKind>(keys: &Keys, id: Id<K>, name: Name, object: &[u8]) -> Result<Vec<u8>, RepositoryError> {
+    with_opener(name, |opener| opener.open(keys, id, object))
+}
+
+fn with_opener<T>(name: Name, open: impl FnOnce(&mut Opener) -> Result<T, OpenError>) -> Result<T, RepositoryError> {
     thread_local! {
         static OPENER: RefCell<Opener> = RefCell::default();
     }
-    OPENER
-        .with_borrow_mut(|opener| opener.open(keys, id, object))
-        .map_err(|why: OpenError| RepositoryError::Damaged { name, why: why.to_string() })
+    let damaged = |why: OpenError| RepositoryError::Damaged { name, why: why.to_string() };
+    OPENER.with_borrow_mut(open).map_err(damaged)
 }
 
 /// Runs `work` on the compute threads: no CPU work in async tasks.

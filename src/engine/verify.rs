@@ -274,7 +274,7 @@ impl Verify {
         self.report.unreferenced = self.listed.len() as u64;
         self.report.unreferenced_bytes = self.listed.values().sum();
         for (id, stored, length) in suspects {
-            match self.repository.fetch_chunk(id, stored).await.map_err(EngineError::from) {
+            match self.repository.check_chunk(id, stored).await.map_err(EngineError::from) {
                 Ok(_) => self.report.chunk_bytes += length,
                 Err(error) if is_damage(&error) => {
                     let why = format!("it has {length} bytes and must have {stored}, and does not open");
@@ -425,7 +425,7 @@ async fn read_one(
     let share = (plain as usize + stored as usize).min(BYTES_MAX) as u32;
     let _permit = budget.acquire_many(share).await.map_err(|_| EngineError::Internal("the budget was lost"))?;
     let name = Name::Chunk(id.0);
-    let length = repository.fetch_chunk(id, stored).await?.len();
+    let length = repository.check_chunk(id, stored).await?;
     if length == plain as usize {
         return Ok(());
     }

@@ -54,6 +54,12 @@ impl Chunker {
         self.sizes.max as usize
     }
 
+    /// About how many bytes a chunk has.
+    #[must_use]
+    pub fn average(&self) -> usize {
+        self.sizes.average as usize
+    }
+
     /// Length of the first chunk of `data`, which must hold [`max`](Chunker::max) bytes or all that is left.
     #[must_use]
     pub fn cut(&self, data: &[u8]) -> usize {

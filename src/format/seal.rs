@@ -66,15 +66,15 @@ pub enum OpenError {
 pub enum Compression {
     /// Not at all.
     Off,
-    /// zstd at this level, 1 to 22.
+    /// zstd at this level, -7 to 22.
     Level(i32),
 }
 
 impl Compression {
     /// The fastest that still compresses.
-    pub const FAST: Self = Self::Level(1);
-    /// The default: a balance for source trees over links of up to a gigabit.
-    pub const DEFAULT: Self = Self::Level(3);
+    pub const FAST: Self = Self::Level(-3);
+    /// The default. Higher levels save a tenth more and take twice the time and more.
+    pub const DEFAULT: Self = Self::Level(1);
     /// As small as is sane.
     pub const MAX: Self = Self::Level(19);
 }
@@ -103,7 +103,7 @@ impl Sealer {
     pub fn new(compression: Compression) -> Self {
         let compressor = match compression {
             Compression::Off => None,
-            Compression::Level(level) => zstd::bulk::Compressor::new(level.clamp(1, 22)).ok(),
+            Compression::Level(level) => zstd::bulk::Compressor::new(level.clamp(-7, 22)).ok(),
         };
         Self { compressor, scratch: Vec::new() }
     }
@@ -151,8 +151,9 @@ impl Sealer {
         let compressor = self.compressor.as_mut()?;
         // What does not shrink by a sixty-fourth is stored as it is: that is read back sooner.
         let worth = plaintext.len() - plaintext.len() / 64;
-        self.scratch.resize(zstd::zstd_safe::compress_bound(plaintext.len()), 0);
-        let length = compressor.compress_to_buffer(plaintext, &mut self.scratch[..]).ok()?;
+        self.scratch.clear();
+        self.scratch.reserve(zstd::zstd_safe::compress_bound(plaintext.len()));
+        let length = compressor.compress_to_buffer(plaintext, &mut self.scratch).ok()?;
         (length < worth).then_some(length)
     }
 }
@@ -173,14 +174,18 @@ fn encrypt(keys: &Keys, kind: Kind, id: ObjectId, object: &mut Vec<u8>) -> Resul
     Ok(())
 }
 
-/// Opens objects; keeps the decompressor's memory between them. One for each thread.
+/// Opens objects; keeps the decompressor's memory and its buffers between them. One for each thread.
 pub struct Opener {
     decompressor: Option<zstd::bulk::Decompressor<'static>>,
+    payload: Vec<u8>,
+    /// Of what was opened only to be checked.
+    plaintext: Vec<u8>,
 }
 
 impl Default for Opener {
     fn default() -> Self {
-        Self { decompressor: zstd::bulk::Decompressor::new().ok() }
+        let decompressor = zstd::bulk::Decompressor::new().ok();
+        Self { decompressor, payload: Vec::new(), plaintext: Vec::new() }
     }
 }
 
@@ -198,17 +203,52 @@ impl Opener {
     /// # Errors
     /// As [`open`](Opener::open).
     pub fn open_kind(&mut self, keys: &Keys, kind: Kind, id: ObjectId, object: &[u8]) -> Result<Vec<u8>, OpenError> {
-        let payload = decrypt(keys, kind, id, object)?;
-        let plaintext = self.unwrap_payload(payload)?;
-        // The tag was right, so this is a writer's fault and no forgery.
-        if keys.object_id(kind, &plaintext) != id {
-            return Err(OpenError::Malformed("its plaintext is not the one that its name promises"));
-        }
+        let mut plaintext = Vec::new();
+        self.open_into(keys, kind, id, object, &mut plaintext)?;
         Ok(plaintext)
     }
 
-    /// Takes the plaintext out of an authentic payload.
-    fn unwrap_payload(&mut self, mut payload: Vec<u8>) -> Result<Vec<u8>, OpenError> {
+    /// As [`open_kind`](Opener::open_kind), into a buffer, of which the memory is used and the content replaced.
+    ///
+    /// # Errors
+    /// As [`open`](Opener::open); the buffer is empty then.
+    pub fn open_into(
+        &mut self,
+        keys: &Keys,
+        kind: Kind,
+        id: ObjectId,
+        object: &[u8],
+        plaintext: &mut Vec<u8>,
+    ) -> Result<(), OpenError> {
+        plaintext.clear();
+        decrypt(keys, kind, id, object, &mut self.payload)?;
+        let opened = self.unwrap_payload(plaintext).and_then(|()| {
+            // The tag was right, so this is a writer's fault and no forgery.
+            let is_it = keys.object_id(kind, plaintext) == id;
+            let other = OpenError::Malformed("its plaintext is not the one that its name promises");
+            is_it.then_some(()).ok_or(other)
+        });
+        if opened.is_err() {
+            plaintext.clear();
+        }
+        opened
+    }
+
+    /// Opens the object and says how long its plaintext is.
+    ///
+    /// # Errors
+    /// As [`open`](Opener::open).
+    pub fn check(&mut self, keys: &Keys, kind: Kind, id: ObjectId, object: &[u8]) -> Result<usize, OpenError> {
+        let mut plaintext = std::mem::take(&mut self.plaintext);
+        let opened = self.open_into(keys, kind, id, object, &mut plaintext);
+        let length = plaintext.len();
+        self.plaintext = plaintext;
+        opened.map(|()| length)
+    }
+
+    /// Takes the plaintext out of the payload, which is authentic.
+    fn unwrap_payload(&mut self, plaintext: &mut Vec<u8>) -> Result<(), OpenError> {
+        let Self { decompressor, payload, .. } = self;
         let number = |at: usize| u32::from_le_bytes(std::array::from_fn(|byte| payload[at + byte])) as usize;
         let (codec, raw, stored) = (payload[0], number(4), number(8));
         let end = PAYLOAD_HEADER.saturating_add(stored);
@@ -221,50 +261,57 @@ impl Opener {
         if raw == 0 || raw > PLAIN_MAX {
             return Err(OpenError::Malformed("its plaintext is empty or too large"));
         }
+        let stored_bytes = &payload[PAYLOAD_HEADER..end];
         match codec {
             CODEC_RAW if raw == stored => {
-                payload.truncate(end);
-                payload.drain(..PAYLOAD_HEADER);
-                Ok(payload)
+                plaintext.extend_from_slice(stored_bytes);
+                Ok(())
             }
-            CODEC_ZSTD => self.decompress(&payload[PAYLOAD_HEADER..end], raw),
+            CODEC_ZSTD => {
+                let decompressor = decompressor.as_mut().ok_or(OpenError::Malformed("no memory for zstd"))?;
+                decompress(decompressor, stored_bytes, raw, plaintext)
+            }
             _ => Err(OpenError::Malformed("its codec is unknown or its length is wrong")),
-        }
-    }
-
-    /// Decompresses exactly one frame into exactly `raw` bytes.
-    fn decompress(&mut self, frame: &[u8], raw: usize) -> Result<Vec<u8>, OpenError> {
-        const FRAME_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-        let is_one_frame =
-            frame.starts_with(&FRAME_MAGIC) && zstd::zstd_safe::find_frame_compressed_size(frame) == Ok(frame.len());
-        if !is_one_frame {
-            return Err(OpenError::Malformed("it is not one zstd frame"));
-        }
-        if !matches!(zstd::zstd_safe::get_frame_content_size(frame), Ok(Some(size)) if size == raw as u64) {
-            return Err(OpenError::Malformed("its zstd frame does not state its length"));
-        }
-        let decompressor = self.decompressor.as_mut().ok_or(OpenError::Malformed("no memory for zstd"))?;
-        let mut plaintext = Vec::with_capacity(raw);
-        let length = decompressor.decompress_to_buffer(frame, &mut plaintext);
-        match length {
-            Ok(length) if length == raw => Ok(plaintext),
-            _ => Err(OpenError::Malformed("it does not decompress to its length")),
         }
     }
 }
 
-/// Checks the header, authenticates and decrypts: the payload, padding and all.
-fn decrypt(keys: &Keys, kind: Kind, id: ObjectId, object: &[u8]) -> Result<Vec<u8>, OpenError> {
+/// Decompresses exactly one frame into exactly `raw` bytes.
+fn decompress(
+    decompressor: &mut zstd::bulk::Decompressor<'static>,
+    frame: &[u8],
+    raw: usize,
+    plaintext: &mut Vec<u8>,
+) -> Result<(), OpenError> {
+    const FRAME_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+    let is_one_frame =
+        frame.starts_with(&FRAME_MAGIC) && zstd::zstd_safe::find_frame_compressed_size(frame) == Ok(frame.len());
+    if !is_one_frame {
+        return Err(OpenError::Malformed("it is not one zstd frame"));
+    }
+    if !matches!(zstd::zstd_safe::get_frame_content_size(frame), Ok(Some(size)) if size == raw as u64) {
+        return Err(OpenError::Malformed("its zstd frame does not state its length"));
+    }
+    plaintext.reserve_exact(raw);
+    match decompressor.decompress_to_buffer(frame, plaintext) {
+        Ok(length) if length == raw => Ok(()),
+        _ => Err(OpenError::Malformed("it does not decompress to its length")),
+    }
+}
+
+/// Checks the header, authenticates and decrypts: the payload, padding and all. What the buffer holds after an error is
+/// not to be used.
+fn decrypt(keys: &Keys, kind: Kind, id: ObjectId, object: &[u8], payload: &mut Vec<u8>) -> Result<(), OpenError> {
     let header = Header::parse(object)?;
     let cipher = cipher(keys, header.epoch, kind)?;
     let aad = associated_data(keys, kind, id, &object[..NONCE]);
     let nonce = XNonce::try_from(&object[NONCE..PAYLOAD]).map_err(|_| OpenError::Header)?;
     let (sealed, tag) = object[PAYLOAD..].split_at(object.len() - PAYLOAD - TAG);
     let tag = Tag::try_from(tag).map_err(|_| OpenError::Header)?;
-    let mut payload = sealed.to_vec();
+    payload.clear();
+    payload.extend_from_slice(sealed);
     let buffer = InOutBuf::from(payload.as_mut_slice());
-    cipher.decrypt_inout_detached(&nonce, &aad, buffer, &tag).map_err(|_| OpenError::NotAuthentic)?;
-    Ok(payload)
+    cipher.decrypt_inout_detached(&nonce, &aad, buffer, &tag).map_err(|_| OpenError::NotAuthentic)
 }
 
 /// What an object says of itself before its nonce, in plain text.

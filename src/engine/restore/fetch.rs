@@ -16,16 +16,19 @@ use futures_util::{StreamExt, stream};
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Bytes of objects and plaintexts at hand at once.
 const BYTES_MAX: usize = 48 << 20;
 /// Chunks on their way at once.
 const FETCHES_AT_ONCE: usize = 64;
+/// Buffers for plaintexts that are kept for further ones, and how large they are at most, in bytes.
+const BUFFERS_KEPT: usize = 16;
+const BUFFER_MAX: usize = 2 << 20;
 
 /// A window being written.
 struct Writing {
@@ -33,6 +36,9 @@ struct Writing {
     files: Vec<FileState>,
     open: Mutex<HashMap<u32, Arc<TargetFile>>>,
     budget: Semaphore,
+    writers: Semaphore,
+    /// Memory for plaintexts that nobody uses at the moment.
+    buffers: Mutex<Vec<Vec<u8>>>,
 }
 
 struct FileState {
@@ -58,6 +64,8 @@ pub async fn write(shared: &Arc<Shared>, window: Window) -> Result<(), EngineErr
         files: files.collect(),
         open: Mutex::default(),
         budget: Semaphore::new(BYTES_MAX),
+        writers: Semaphore::new(writers()),
+        buffers: Mutex::default(),
     });
     let empty = Arc::clone(&writing);
     blocking(move || empty.write_empty()).await?;
@@ -90,7 +98,7 @@ impl Writing {
         let share = (chunk.row.plain as usize + chunk.row.stored as usize).min(BYTES_MAX) as u32;
         let _permit =
             self.budget.acquire_many(share).await.map_err(|_| EngineError::Internal("the budget was lost"))?;
-        let plaintext = match self.plaintext(&chunk).await {
+        let (plaintext, _writer) = match self.plaintext(&chunk).await {
             Ok(plaintext) => plaintext,
             Err(error) if is_damage(&error) => {
                 self.fail(&chunk, &error);
@@ -99,21 +107,38 @@ impl Writing {
             Err(error) => return Err(error),
         };
         let writing = Arc::clone(&self);
-        blocking(move || chunk.writes.iter().try_for_each(|write| writing.write(write, &plaintext))).await
+        blocking(move || {
+            let written = chunk.writes.iter().try_for_each(|write| writing.write(write, &plaintext));
+            writing.give_back(plaintext);
+            written
+        })
+        .await
     }
 
-    async fn plaintext(&self, chunk: &ChunkPlan) -> Result<Vec<u8>, EngineError> {
+    /// Fetches a chunk, and opens it when it is its turn to be written: so few plaintexts are held, however many objects
+    /// are on their way.
+    async fn plaintext(&self, chunk: &ChunkPlan) -> Result<(Vec<u8>, SemaphorePermit<'_>), EngineError> {
         let repository = &self.shared.repository;
         let (id, plain) = (chunk.row.id, chunk.row.plain);
         let object = repository.get_chunk(id, chunk.row.stored).await?;
         self.shared.counts.fetched_objects.fetch_add(1, Relaxed);
         self.shared.counts.fetched_bytes.fetch_add(object.len() as u64, Relaxed);
-        let plaintext = repository.open_chunk(id, object).await?;
+        let writer = self.writers.acquire().await.map_err(|_| EngineError::Internal("the writers were lost"))?;
+        let buffer = lock(&self.buffers).pop().unwrap_or_default();
+        let plaintext = repository.open_chunk_into(id, object, buffer).await?;
         if plaintext.len() == plain as usize {
-            return Ok(plaintext);
+            return Ok((plaintext, writer));
         }
         let why = "it has another length than the manifest says".to_owned();
         Err(RepositoryError::Damaged { name: Name::Chunk(id.0), why }.into())
+    }
+
+    /// Keeps the memory of a plaintext for another one.
+    fn give_back(&self, plaintext: Vec<u8>) {
+        let mut buffers = lock(&self.buffers);
+        if buffers.len() < BUFFERS_KEPT && plaintext.capacity() <= BUFFER_MAX {
+            buffers.push(plaintext);
+        }
     }
 
     /// Gives up all files that need a chunk which cannot be had.
@@ -123,7 +148,7 @@ impl Writing {
             if !file.failed.swap(true, Relaxed) {
                 self.shared.lost(&file.plan.path, format_args!("not restored: {why}"));
             }
-            self.lock().remove(&write.file);
+            lock(&self.open).remove(&write.file);
         }
     }
 
@@ -146,13 +171,13 @@ impl Writing {
         if file.left.fetch_sub(1, Relaxed) > 1 {
             return Ok(());
         }
-        self.lock().remove(&write.file);
+        lock(&self.open).remove(&write.file);
         self.finish(file, made)
     }
 
     /// The file, begun if it is not yet.
     fn begin(&self, number: u32) -> Result<Arc<TargetFile>, TargetError> {
-        let mut open = self.lock();
+        let mut open = lock(&self.open);
         if let Some(file) = open.get(&number) {
             return Ok(Arc::clone(file));
         }
@@ -202,10 +227,16 @@ impl Writing {
         self.shared.lost(&file.plan.path, error);
         Ok(())
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u32, Arc<TargetFile>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Nothing is done under these locks that could leave a value half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// More threads than cores, for a disk makes them wait; not many more, for they wait for each other too.
+fn writers() -> usize {
+    std::thread::available_parallelism().map_or(4, |cores| (cores.get() * 2).clamp(4, 16))
 }
 
 fn gone(plan: &FilePlan) -> TargetError {

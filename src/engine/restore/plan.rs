@@ -80,7 +80,10 @@ struct Above {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Made {
     NotYet,
+    /// It is there.
     Yes,
+    /// It has just been made, and holds nothing yet but what this restore puts there.
+    Now,
     Failed,
 }
 
@@ -206,7 +209,7 @@ impl Planner {
         while let Some(above) = self.above.last().filter(|above| all || !path.starts_with(&above.entry.path)) {
             let is_whole = self.shared.options.delete
                 && !self.has_gap
-                && above.state == Made::Yes
+                && matches!(above.state, Made::Yes | Made::Now)
                 && self.is_restored_whole(&above.entry.path);
             let Some(above) = self.above.pop() else { return };
             if is_whole {
@@ -238,8 +241,8 @@ impl Planner {
         for at in 0..self.above.len() {
             if self.above[at].state == Made::NotYet {
                 let made = self.make_directory(&self.above[at].entry);
-                self.above[at].state = if made { Made::Yes } else { Made::Failed };
-                if made {
+                self.above[at].state = made;
+                if made != Made::Failed {
                     let entry = &self.above[at].entry;
                     self.leftover.directories.push((entry.path.clone(), entry.metadata.clone()));
                 }
@@ -267,29 +270,32 @@ impl Planner {
         }
     }
 
-    fn make_directory(&self, entry: &Entry) -> bool {
+    fn make_directory(&self, entry: &Entry) -> Made {
         let shared = &self.shared;
         let Some(target) = shared.target.as_ref().filter(|_| !shared.options.dry_run) else {
             self.done(entry, Action::Restored);
-            return true;
+            return Made::Yes;
         };
         if !self.make_lost(&entry.path) {
-            return false;
+            return Made::Failed;
         }
         match self.try_directory(target, entry) {
-            Ok(true) => self.done(entry, Action::Restored),
+            Ok(true) => {
+                self.done(entry, Action::Restored);
+                Made::Now
+            }
             Ok(false) => {
                 if let Err(error) = target.remove_leftovers(&entry.path) {
                     shared.problem(&entry.path, error);
                 }
                 self.done(entry, Action::Kept);
+                Made::Yes
             }
             Err(error) => {
                 shared.problem(&entry.path, format_args!("{error}; all below it is left out"));
-                return false;
+                Made::Failed
             }
         }
-        true
     }
 
     /// Makes a directory; where files may be replaced, also in place of one.
@@ -320,7 +326,10 @@ impl Planner {
     /// Restores anything but a directory, or plans to.
     fn restore(&mut self, entry: &Entry, chunks: &[ChunkRow]) {
         self.open_file = Some((entry.path.clone(), None, 0));
-        let existing = match self.shared.target.as_ref().map(|target| target.existing(&entry.path)) {
+        // Nothing is there yet; were it, it would not be replaced.
+        let is_new = self.above.last().is_some_and(|above| above.state == Made::Now && !self.has_gap);
+        let target = self.shared.target.as_ref().filter(|_| !is_new);
+        let existing = match target.map(|target| target.existing(&entry.path)) {
             None => None,
             Some(Ok(existing)) => existing,
             Some(Err(error)) => return self.shared.problem(&entry.path, error),

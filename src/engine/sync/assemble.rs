@@ -1,9 +1,10 @@
 //! Small files gathered into packs, everything numbered, in path order (`spec/4-chunking.md`, "Packs").
 
 use super::{
+    buffer::{Buffer, Buffers},
     draft::{Draft, Ref},
     old::{OldTree, PackedAt, Table},
-    read::{Piece, Slot},
+    read::{Piece, Pieces, Slot},
 };
 use crate::engine::presence::Presence;
 use crate::format::{
@@ -24,14 +25,15 @@ pub enum Message {
         /// Its number in this run.
         number: u32,
         /// Its plaintext.
-        plaintext: Vec<u8>,
+        plaintext: Buffer,
     },
     /// Nothing more comes, and nothing is missing.
     End,
 }
 
-/// Bytes of plaintext handed on together, and messages.
-const BATCH_BYTES: usize = 4 << 20;
+/// Bytes of plaintext handed on together for each compute thread, at most so many threads, and messages.
+const BATCH_BYTES: usize = 1 << 20;
+const BATCH_THREADS: usize = 8;
 const BATCH_MESSAGES: usize = 2048;
 /// Packs open at once, one for each owner.
 const OPEN_PACKS: usize = 16;
@@ -53,6 +55,9 @@ pub struct Assembler {
     pub presence: Arc<Presence>,
     /// Takes everything on.
     pub batches: mpsc::SyncSender<Vec<Message>>,
+    /// Buffers for packs, used again and again.
+    pub buffers: Arc<Buffers>,
+    batch_bytes: usize,
     state: State,
 }
 
@@ -73,7 +78,7 @@ struct OpenPack {
     number: u32,
     opened: u64,
     files: u32,
-    data: Vec<u8>,
+    data: Buffer,
 }
 
 /// Content ids of files packed in this run: two generations, so that memory is bounded.
@@ -105,8 +110,10 @@ impl Assembler {
         table: Arc<OnceLock<Table>>,
         presence: Arc<Presence>,
         batches: mpsc::SyncSender<Vec<Message>>,
+        buffers: Arc<Buffers>,
     ) -> Self {
-        Self { cutter, old, table, presence, batches, state: State::default() }
+        let batch_bytes = BATCH_BYTES * rayon::current_num_threads().clamp(2, BATCH_THREADS);
+        Self { cutter, old, table, presence, batches, buffers, batch_bytes, state: State::default() }
     }
 
     /// Deals with everything that comes, until nothing more does.
@@ -132,21 +139,23 @@ impl Assembler {
     }
 
     /// Takes all that a reader has read. One that was lost has lost files: then there is no snapshot.
-    fn job(&mut self, pieces: mpsc::Receiver<Vec<Piece>>) -> Result<(), Ended> {
+    fn job(&mut self, jobs: mpsc::Receiver<Pieces>) -> Result<(), Ended> {
         let mut is_done = false;
-        for piece in pieces.into_iter().flatten() {
-            match piece {
-                Piece::Done => is_done = true,
-                piece => self.piece(piece)?,
+        for Pieces { list, small } in jobs {
+            for piece in list {
+                match piece {
+                    Piece::Done => is_done = true,
+                    piece => self.piece(piece, small.bytes())?,
+                }
             }
         }
         if is_done { Ok(()) } else { Err(Ended) }
     }
 
-    fn piece(&mut self, piece: Piece) -> Result<(), Ended> {
+    fn piece(&mut self, piece: Piece, small: &[u8]) -> Result<(), Ended> {
         match piece {
             Piece::Whole(draft) => self.entry(draft),
-            Piece::Small { draft, data, id } => self.small(draft, &data, id),
+            Piece::Small { draft, data, id } => self.small(draft, &small[data], id),
             Piece::Begin | Piece::End(None) | Piece::Done => {
                 self.state.large.clear();
                 Ok(())
@@ -204,7 +213,7 @@ impl Assembler {
         }
         let Some(pack) = self.state.packs.get_mut(&uid) else { return Err(Ended) };
         let place = (pack.number, pack.data.len() as u32);
-        pack.data.extend_from_slice(data);
+        pack.data.extend(data);
         pack.files += 1;
         let ends = self.cutter.ends_after(&id, data.len() as u32, pack.data.len() as u32);
         self.state.recent.insert(id, place);
@@ -221,7 +230,8 @@ impl Assembler {
             self.close(oldest)?;
         }
         let (number, opened) = (self.number(), self.state.entries);
-        self.state.packs.insert(uid, OpenPack { number, opened, files: 0, data: Vec::new() });
+        let data = self.buffers.take();
+        self.state.packs.insert(uid, OpenPack { number, opened, files: 0, data });
         self.state.opened.push_back((opened, uid));
         Ok(())
     }
@@ -237,7 +247,7 @@ impl Assembler {
         self.state.next_number - 1
     }
 
-    fn chunk(&mut self, number: u32, plaintext: Vec<u8>) -> Result<(), Ended> {
+    fn chunk(&mut self, number: u32, plaintext: Buffer) -> Result<(), Ended> {
         self.state.batch_bytes += plaintext.len();
         self.message(Message::Chunk { number, plaintext })
     }
@@ -257,7 +267,7 @@ impl Assembler {
 
     fn message(&mut self, message: Message) -> Result<(), Ended> {
         self.state.batch.push(message);
-        let is_full = self.state.batch_bytes >= BATCH_BYTES || self.state.batch.len() >= BATCH_MESSAGES;
+        let is_full = self.state.batch_bytes >= self.batch_bytes || self.state.batch.len() >= BATCH_MESSAGES;
         if is_full { self.flush() } else { Ok(()) }
     }
 

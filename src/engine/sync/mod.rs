@@ -10,6 +10,7 @@
 //! when every upload has been acknowledged.
 
 mod assemble;
+mod buffer;
 mod build;
 mod draft;
 mod old;

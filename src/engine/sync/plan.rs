@@ -98,9 +98,10 @@ pub struct Planner<'a> {
 
 /// Entries handed on together.
 const READY_MAX: usize = 512;
-/// Small files read together, and their bytes.
+/// Small files read together.
 const GROUP_MAX: usize = 128;
-const GROUP_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of small files read together, but for the last.
+pub const GROUP_BYTES_MAX: u64 = 256 << 10;
 
 /// The receiving stage has ended, and why is known there.
 pub struct Ended;

@@ -2,7 +2,10 @@
 //!
 //! A file that changes under the reader is read again, three times in all; then it is kept as torn, and reported.
 
-use super::draft::Draft;
+use super::{
+    buffer::{Buffer, Buffers, Filled},
+    draft::Draft,
+};
 use crate::engine::{
     event::{Event, Observer, Problem, Problems},
     owners::OwnerNames,
@@ -16,6 +19,7 @@ use crate::format::{
     manifest::{ContentId, Entry, File, Metadata, Node, Time},
 };
 use std::{
+    ops::Range,
     sync::{Arc, Mutex, PoisonError, mpsc},
     time::Duration,
 };
@@ -25,7 +29,7 @@ pub struct Job {
     /// One large file, or several small entries.
     pub found: Vec<Found>,
     /// Takes what was read.
-    pub pieces: mpsc::SyncSender<Vec<Piece>>,
+    pub pieces: mpsc::SyncSender<Pieces>,
 }
 
 /// What comes next in path order.
@@ -33,12 +37,20 @@ pub enum Slot {
     /// Entries that need no reading.
     Ready(Vec<Draft>),
     /// What a reader is at.
-    Pending(mpsc::Receiver<Vec<Piece>>),
+    Pending(mpsc::Receiver<Pieces>),
     /// All has been handed on. Where this does not come, something is missing.
     End,
 }
 
-/// What a reader has read.
+/// What a reader has read, in path order.
+pub struct Pieces {
+    /// One after the other.
+    pub list: Vec<Piece>,
+    /// The data of the small files among them.
+    pub small: Buffer,
+}
+
+/// A part of what a reader has read.
 pub enum Piece {
     /// An entry without content, or with content that is known.
     Whole(Draft),
@@ -46,15 +58,15 @@ pub enum Piece {
     Small {
         /// The draft.
         draft: Draft,
-        /// The data bytes.
-        data: Vec<u8>,
+        /// Where its data bytes lie among those of the small files.
+        data: Range<usize>,
         /// Their content id.
         id: ContentId,
     },
     /// A large file begins, or begins again.
     Begin,
     /// The next chunk of it.
-    Chunk(Vec<u8>),
+    Chunk(Buffer),
     /// It ends; its draft has no content yet. `None` if it was lost on the way.
     End(Option<Draft>),
     /// All of the job has been read. Where this does not come, something is missing.
@@ -74,6 +86,10 @@ pub struct Reading {
     pub keys: Arc<Keys>,
     /// Files with fewer data bytes are packed.
     pub small: u64,
+    /// Buffers for the data of small files, used again and again.
+    pub buffers: Arc<Buffers>,
+    /// The same for chunks.
+    pub chunk_buffers: Arc<Buffers>,
     /// Collects what cannot be read.
     pub problems: Arc<Problems>,
     /// Told of every byte.
@@ -86,30 +102,31 @@ struct Ended;
 impl Reading {
     /// Does jobs until there are none left, or no one takes what is read.
     pub fn run(&self, jobs: &Mutex<mpsc::Receiver<Job>>) {
-        let mut names = OwnerNames::load();
+        let (mut names, mut window) = (OwnerNames::load(), Filled::new(self.chunker.average() * 2));
         loop {
             let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(job) = job else { return };
-            if self.job(job, &mut names).is_err() {
+            let pieces = Pieces { list: Vec::with_capacity(job.found.len() + 1), small: self.buffers.take() };
+            let mut out = Out { pieces, window: &mut window, sender: &job.pieces, buffers: &self.buffers };
+            if self.job(job.found, &mut names, &mut out).is_err() {
                 return;
             }
         }
     }
 
-    fn job(&self, job: Job, names: &mut OwnerNames) -> Result<(), Ended> {
-        let mut pieces = Vec::with_capacity(job.found.len());
-        for found in job.found {
+    fn job(&self, found: Vec<Found>, names: &mut OwnerNames, out: &mut Out<'_>) -> Result<(), Ended> {
+        for found in found {
             if found.stat.kind != Kind::File {
-                pieces.extend(self.other(&found, names).map(Piece::Whole));
+                out.pieces.list.extend(self.other(&found, names).map(Piece::Whole));
                 continue;
             }
             match open_settled(&found) {
-                Ok(file) => self.file(&file, names, &mut pieces, &job.pieces)?,
+                Ok(file) => self.file(&file, names, out)?,
                 Err(error) => self.problem(&found, error),
             }
         }
-        pieces.push(Piece::Done);
-        send(&job.pieces, &mut pieces)
+        out.pieces.list.push(Piece::Done);
+        out.send()
     }
 
     fn problem(&self, found: &Found, why: impl ToString) {
@@ -135,17 +152,11 @@ impl Reading {
         Some(Draft::plain(Entry { path: found.path.clone(), metadata, node }))
     }
 
-    fn file(
-        &self,
-        file: &SourceFile,
-        names: &mut OwnerNames,
-        pieces: &mut Vec<Piece>,
-        sender: &mpsc::SyncSender<Vec<Piece>>,
-    ) -> Result<(), Ended> {
+    fn file(&self, file: &SourceFile, names: &mut OwnerNames, out: &mut Out<'_>) -> Result<(), Ended> {
         let mut current = None;
         for again in (0..TRIES).rev() {
             let file = current.as_ref().unwrap_or(file);
-            let outcome = self.read_once(file, names, again == 0, pieces, sender)?;
+            let outcome = self.read_once(file, names, again == 0, out)?;
             match outcome {
                 Outcome::Done => return Ok(()),
                 Outcome::Lost => break,
@@ -158,7 +169,7 @@ impl Reading {
                 },
             }
         }
-        pieces.push(Piece::End(None));
+        out.pieces.list.push(Piece::End(None));
         Ok(())
     }
 
@@ -168,56 +179,67 @@ impl Reading {
         file: &SourceFile,
         names: &mut OwnerNames,
         is_last: bool,
-        pieces: &mut Vec<Piece>,
-        sender: &mpsc::SyncSender<Vec<Piece>>,
+        out: &mut Out<'_>,
     ) -> Result<Outcome, Ended> {
         let mut stretches = Stretches::new(file);
-        let small = self.small as usize;
-        let mut start = Vec::with_capacity(small.min(file.size() as usize + 1));
-        let read = stretches.fill(&mut start, small);
-        if let Err(error) = read {
-            self.problem(file.found(), error);
-            return Ok(Outcome::Lost);
-        }
-        let is_small = start.len() < small;
-        let data_bytes = if is_small {
-            Ok(start.len() as u64)
-        } else {
-            pieces.push(Piece::Begin);
-            self.chunks(&mut stretches, &mut start, pieces, sender)?
+        let begin = out.pieces.small.len();
+        let content = match self.content(&mut stretches, out)? {
+            Ok(content) => content,
+            Err(error) => {
+                self.problem(file.found(), error);
+                out.pieces.small.truncate(begin);
+                return Ok(Outcome::Lost);
+            }
         };
-        let changed = match data_bytes.map_err(|error| error.to_string()) {
-            Ok(_) => file.changed().map(|changed| changed || stretches.is_short).map_err(|error| error.to_string()),
-            Err(error) => Err(error),
-        };
-        let torn = match changed {
+        let torn = match file.changed().map(|changed| changed || stretches.is_short) {
             Ok(false) => false,
-            Ok(true) if !is_last => return Ok(Outcome::Changed),
-            Ok(true) => {
+            Ok(true) if is_last => {
                 self.problem(file.found(), "it changed while it was read, each time it was tried; kept as torn");
                 true
             }
-            Err(error) => {
+            told => {
+                out.pieces.small.truncate(begin);
+                let Err(error) = told else { return Ok(Outcome::Changed) };
                 self.problem(file.found(), error);
                 return Ok(Outcome::Lost);
             }
         };
-        let size = stretches.at;
-        let node = File { size, torn, extents: stretches.extents.finish(), ..File::empty() };
-        let draft = Draft::plain(Entry {
-            path: file.found().path.clone(),
-            metadata: self.metadata(file, names),
-            node: Node::File(node),
-        });
-        pieces.push(match (is_small, start.is_empty()) {
-            (true, true) => Piece::Whole(draft),
-            (true, false) => {
-                self.observer.event(Event::Read { bytes: start.len() as u64 });
-                Piece::Small { draft, id: self.keys.content_id(&start), data: start }
+        let node = File { size: stretches.at, torn, extents: stretches.extents.finish(), ..File::empty() };
+        let metadata = self.metadata(file, names);
+        let draft = Draft::plain(Entry { path: file.found().path.clone(), metadata, node: Node::File(node) });
+        out.pieces.list.push(match content {
+            Data::None => Piece::Whole(draft),
+            Data::Small(data) => {
+                self.observer.event(Event::Read { bytes: data.len() as u64 });
+                Piece::Small { draft, id: self.keys.content_id(&out.pieces.small.bytes()[data.clone()]), data }
             }
-            (false, _) => Piece::End(Some(draft)),
+            Data::Chunks => Piece::End(Some(draft)),
         });
         Ok(Outcome::Done)
+    }
+
+    /// Reads the data of a file: into the buffer of the small ones if there are few, else cut into chunks.
+    fn content(&self, stretches: &mut Stretches<'_>, out: &mut Out<'_>) -> Result<Result<Data, FoundError>, Ended> {
+        let small = self.small as usize;
+        let begin = out.pieces.small.len();
+        if stretches.file.size() < self.small {
+            if let Err(error) = stretches.fill(&mut out.pieces.small, small) {
+                return Ok(Err(error));
+            }
+        } else {
+            out.window.truncate(0);
+            if let Err(error) = stretches.fill(out.window, small) {
+                return Ok(Err(error));
+            }
+            if out.window.len() >= small {
+                out.pieces.list.push(Piece::Begin);
+                return Ok(self.chunks(stretches, out)?.map(|()| Data::Chunks));
+            }
+            // Most of it is holes, or it has shrunk.
+            out.pieces.small.extend(out.window.bytes());
+        }
+        let end = out.pieces.small.len();
+        Ok(Ok(if end == begin { Data::None } else { Data::Small(begin..end) }))
     }
 
     fn metadata(&self, file: &SourceFile, names: &mut OwnerNames) -> Metadata {
@@ -228,38 +250,63 @@ impl Reading {
         metadata
     }
 
-    /// Cuts all data of a large file, of which `window` is the beginning.
-    fn chunks(
-        &self,
-        stretches: &mut Stretches<'_>,
-        window: &mut Vec<u8>,
-        pieces: &mut Vec<Piece>,
-        sender: &mpsc::SyncSender<Vec<Piece>>,
-    ) -> Result<Result<u64, FoundError>, Ended> {
-        let max = self.chunker.max();
-        let mut total = 0;
-        let mut done = 0;
+    /// Cuts all data of a large file, of which the window holds the beginning.
+    fn chunks(&self, stretches: &mut Stretches<'_>, out: &mut Out<'_>) -> Result<Result<(), FoundError>, Ended> {
         loop {
-            if window.len() - done < max {
-                window.drain(..done);
-                done = 0;
-                // Half as much again, so that what is left over is moved seldom.
-                if let Err(error) = stretches.fill(window, max + max / 2) {
-                    return Ok(Err(error));
-                }
-            }
-            if window.len() == done {
-                return Ok(Ok(total));
-            }
-            let length = self.chunker.cut(&window[done..]);
-            let chunk = window[done..done + length].to_vec();
-            done += length;
-            total += length as u64;
+            let length = match self.next_cut(stretches, out.window) {
+                Ok(0) => return Ok(Ok(())),
+                Ok(length) => length,
+                Err(error) => return Ok(Err(error)),
+            };
+            let mut chunk = self.chunk_buffers.take();
+            chunk.extend(&out.window.bytes()[..length]);
+            out.window.drop_front(length);
             self.observer.event(Event::Read { bytes: length as u64 });
-            pieces.push(Piece::Chunk(chunk));
-            send(sender, pieces)?;
+            out.pieces.list.push(Piece::Chunk(chunk));
+            out.send()?;
         }
     }
+
+    /// Reads on until the window holds a whole chunk, and says how long that is; 0 at the end. Few chunks are much
+    /// longer than the average: as much as the longest is held only where it is needed.
+    fn next_cut(&self, stretches: &mut Stretches<'_>, window: &mut Filled) -> Result<usize, FoundError> {
+        let (usual, max) = (self.chunker.average() * 2, self.chunker.max());
+        for enough in [usual.min(max), max] {
+            let missing = enough.saturating_sub(window.len());
+            stretches.fill(window, missing)?;
+            let length = if window.len() == 0 { 0 } else { self.chunker.cut(window.bytes()) };
+            // A cut at the very end of what is here may be no cut.
+            if length < window.len() || window.len() < enough {
+                return Ok(length);
+            }
+        }
+        Ok(self.chunker.cut(window.bytes()))
+    }
+}
+
+/// Where a reader puts what it has read.
+struct Out<'a> {
+    pieces: Pieces,
+    window: &'a mut Filled,
+    sender: &'a mpsc::SyncSender<Pieces>,
+    buffers: &'a Arc<Buffers>,
+}
+
+impl Out<'_> {
+    fn send(&mut self) -> Result<(), Ended> {
+        let next = Pieces { list: Vec::new(), small: self.buffers.take() };
+        self.sender.send(std::mem::replace(&mut self.pieces, next)).map_err(|_| Ended)
+    }
+}
+
+/// What a file holds.
+enum Data {
+    /// Nothing, or nothing but holes.
+    None,
+    /// Few bytes, there among those of the small files.
+    Small(Range<usize>),
+    /// Chunks, which have been handed on.
+    Chunks,
 }
 
 /// Opens a file once its last change lies so far back that a further one will show in its times. Else what is written right after it was
@@ -292,10 +339,6 @@ enum Outcome {
     Lost,
 }
 
-fn send(sender: &mpsc::SyncSender<Vec<Piece>>, pieces: &mut Vec<Piece>) -> Result<(), Ended> {
-    sender.send(std::mem::take(pieces)).map_err(|_| Ended)
-}
-
 /// The data bytes of a file, holes passed over and noted.
 struct Stretches<'a> {
     file: &'a SourceFile,
@@ -315,14 +358,13 @@ impl<'a> Stretches<'a> {
         Self { file, at: 0, data_left: 0, hole: 0, extents: ExtentList::default(), is_short: false }
     }
 
-    /// Reads until `buffer` holds `length` bytes or the file ends.
-    fn fill(&mut self, buffer: &mut Vec<u8>, length: usize) -> Result<(), FoundError> {
-        while buffer.len() < length && !self.is_short && self.next_stretch() {
-            let before = buffer.len();
-            let wanted = ((length - before) as u64).min(self.data_left) as usize;
-            buffer.resize(before + wanted, 0);
-            let got = self.file.read_at(&mut buffer[before..], self.at)?;
-            buffer.truncate(before + got);
+    /// Adds `most` bytes to `buffer`; fewer only where the file ends.
+    fn fill(&mut self, buffer: &mut Filled, most: usize) -> Result<(), FoundError> {
+        let end = buffer.len() + most;
+        while buffer.len() < end && !self.is_short && self.next_stretch() {
+            let wanted = ((end - buffer.len()) as u64).min(self.data_left) as usize;
+            let got = self.file.read_at(buffer.room(wanted), self.at)?;
+            buffer.filled(got);
             self.is_short = got < wanted;
             self.at += got as u64;
             self.data_left -= got as u64;

@@ -3,9 +3,10 @@
 use super::{
     Counts, SyncOptions, SyncReport,
     assemble::Assembler,
+    buffer::Buffers,
     build::Builder,
     old::{OldEntries, OldTree, Table},
-    plan::{Planner, Trust},
+    plan::{GROUP_BYTES_MAX, Planner, Trust},
     read::{self, Reading},
     upload::{self, Storing},
 };
@@ -40,9 +41,9 @@ const READERS: usize = 4;
 const WALK_AHEAD: usize = 128;
 const WALK_BATCH: usize = 256;
 /// Slots between the plan and the assembly.
-const SLOTS_AHEAD: usize = 16;
+const SLOTS_AHEAD: usize = 8;
 /// Batches that wait for the store's answer.
-const ASKED_AHEAD: usize = 1;
+const ASKED_AHEAD: usize = 0;
 
 /// One sync under way.
 pub(super) struct Run {
@@ -73,7 +74,7 @@ impl Run {
         let walked = Arc::new(Walked::default());
         let (slots_in, slots) = mpsc::sync_channel(SLOTS_AHEAD);
         let (jobs_in, jobs) = mpsc::sync_channel(SLOTS_AHEAD);
-        let (batches_in, batches) = mpsc::sync_channel(1);
+        let (batches_in, batches) = mpsc::sync_channel(0);
         let (asked_in, asked) = mpsc::sync_channel(ASKED_AHEAD);
         let (stored_in, stored) = mpsc::sync_channel(4);
         let (uploads_in, uploads) = async_mpsc::channel(64);
@@ -89,10 +90,18 @@ impl Run {
             Arc::clone(&run.observer),
         );
         let feeding = OnDrop(tokio::spawn(feed));
-        run.spawn_readers(jobs);
+        let buffers = Buffers::new(run.repository.config().chunks.average as usize);
+        run.spawn_readers(jobs, &buffers);
         let assembler = {
             let cutter = PackCutter::new(run.repository.keys().cut(), run.repository.config().packs);
-            Assembler::new(cutter, Arc::clone(&old), Arc::clone(&table), Arc::clone(&storing.presence), batches_in)
+            Assembler::new(
+                cutter,
+                Arc::clone(&old),
+                Arc::clone(&table),
+                Arc::clone(&storing.presence),
+                batches_in,
+                buffers,
+            )
         };
         let assembling = stage(move || assembler.run(&slots).map_err(|_| ENDED_EARLY));
         let for_asking = Arc::clone(&storing);
@@ -141,14 +150,17 @@ impl Run {
         })
     }
 
-    fn spawn_readers(self: &Arc<Self>, jobs: mpsc::Receiver<read::Job>) {
+    fn spawn_readers(self: &Arc<Self>, jobs: mpsc::Receiver<read::Job>, chunk_buffers: &Arc<Buffers>) {
         let config = self.repository.config();
         let jobs = Arc::new(Mutex::new(jobs));
+        let buffers = Buffers::new(GROUP_BYTES_MAX as usize + config.packs.file_max as usize);
         for _ in 0..READERS {
             let reading = Reading {
                 chunker: Chunker::new(self.repository.keys().cut(), config.chunks),
                 keys: Arc::clone(self.repository.keys()),
                 small: u64::from(config.packs.file_max),
+                buffers: Arc::clone(&buffers),
+                chunk_buffers: Arc::clone(chunk_buffers),
                 problems: Arc::clone(&self.problems),
                 observer: Arc::clone(&self.observer),
             };

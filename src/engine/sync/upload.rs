@@ -90,7 +90,7 @@ pub struct Storing {
 pub fn ask(storing: &Storing, batches: &mpsc::Receiver<Vec<Message>>, next: &mpsc::SyncSender<Asked>) {
     let mut asked = HashSet::new();
     for messages in batches {
-        let plaintexts: Vec<&Vec<u8>> = messages.iter().filter_map(plaintext).collect();
+        let plaintexts: Vec<&[u8]> = messages.iter().filter_map(plaintext).collect();
         let ids: Vec<ChunkId> = plaintexts.par_iter().map(|plaintext| storing.keys.id(plaintext)).collect();
         let news = ids.iter().zip(&plaintexts).filter(|(id, _)| asked.insert(id.0));
         let news: Vec<(ObjectId, usize)> = news.map(|(id, plaintext)| (id.0, plaintext.len())).collect();
@@ -110,9 +110,9 @@ pub fn ask(storing: &Storing, batches: &mpsc::Receiver<Vec<Message>>, next: &mps
     }
 }
 
-fn plaintext(message: &Message) -> Option<&Vec<u8>> {
+fn plaintext(message: &Message) -> Option<&[u8]> {
     match message {
-        Message::Chunk { plaintext, .. } => Some(plaintext),
+        Message::Chunk { plaintext, .. } => Some(plaintext.bytes()),
         Message::Entry(_) | Message::End => None,
     }
 }

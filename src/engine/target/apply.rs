@@ -79,14 +79,14 @@ impl Thing<'_> {
     ) -> Outcome {
         let mut outcome = Outcome::default();
         let mut note = |what, error: io::Error| outcome.problems.push(Problem::new(path, what, error));
-        let is_link = match self.stat() {
-            Ok(stat) => stat.kind == Kind::Symlink,
+        let stat = match self.stat() {
+            Ok(stat) => stat,
             Err(error) => {
                 note("look at it", error);
                 return outcome;
             }
         };
-        let owned = self.set_owner(&metadata.owner, policy, names).unwrap_or_else(|error| {
+        let owned = self.set_owner(&stat, &metadata.owner, policy, names).unwrap_or_else(|error| {
             note("restore its owner", error);
             Owned::Kept
         });
@@ -95,7 +95,7 @@ impl Thing<'_> {
             .unwrap_or_else(|error| note("remove attributes that are not its own", error));
         self.set_xattrs(&others, &mut note);
         let mode = if owned == Owned::Given { metadata.mode } else { metadata.mode & 0o1777 };
-        if !is_link {
+        if stat.kind != Kind::Symlink {
             self.set_mode(mode).unwrap_or_else(|error| note("restore its mode", error.into()));
         }
         self.set_xattrs(&lists, &mut note);
@@ -111,9 +111,8 @@ impl Thing<'_> {
         })
     }
 
-    fn set_owner(&self, owner: &Owner, policy: &OwnershipPolicy, names: &OwnerNames) -> io::Result<Owned> {
+    fn set_owner(&self, stat: &Stat, owner: &Owner, policy: &OwnershipPolicy, names: &OwnerNames) -> io::Result<Owned> {
         let wanted = if policy.numeric { (owner.uid, owner.gid) } else { names.numbers(owner) };
-        let stat = self.stat()?;
         if wanted == (stat.uid, stat.gid) {
             return Ok(Owned::Given);
         }

@@ -38,7 +38,7 @@ use std::{
         unix::{ffi::OsStrExt, fs::DirBuilderExt},
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
 };
 
 /// A directory that is restored into, open. May be used from many threads.
@@ -46,6 +46,8 @@ use std::{
 pub struct Target {
     handles: Handles,
     names: OwnerNames,
+    /// Counts from a random number on: no two restores into one place use the same names.
+    next_temporary: AtomicU64,
 }
 
 /// What an operation in the target failed on.
@@ -136,7 +138,9 @@ impl Target {
             Ok(fs::openat(CWD, path, flags, Mode::empty())?)
         };
         let root = open().map_err(|source| OpenTargetError { path: path.to_path_buf(), source })?;
-        Ok(Self { handles: Handles::new(root), names: OwnerNames::load() })
+        let random = getrandom::u64().map_err(|error| io::Error::other(format!("no random numbers: {error}")));
+        let random = random.map_err(|source| OpenTargetError { path: path.to_path_buf(), source })?;
+        Ok(Self { handles: Handles::new(root), names: OwnerNames::load(), next_temporary: AtomicU64::new(random) })
     }
 
     /// What lies at `path`; `None` where nothing does, or a directory above is missing.

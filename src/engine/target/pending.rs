@@ -6,7 +6,10 @@ use rustix::{
     fs::{self, AtFlags, Mode, OFlags, RenameFlags},
     io::Errno,
 };
-use std::{os::fd::OwnedFd, sync::Arc};
+use std::{
+    os::fd::OwnedFd,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 const PREFIX: &[u8] = b".nfz-";
 const SUFFIX: &[u8] = b".part";
@@ -46,8 +49,8 @@ impl Pending {
         let (directory, name) = target.place(path).map_err(fail)?;
         let name_at = path.as_bytes().len() - name.len();
         for _ in 0..ATTEMPTS {
-            let random = getrandom::u64().map_err(|_| fail(Errno::AGAIN))?;
-            let temporary = format!(".nfz-{random:016x}.part");
+            let number = target.next_temporary.fetch_add(1, Relaxed);
+            let temporary = format!(".nfz-{number:016x}.part");
             match make(&directory, &temporary) {
                 Ok(made) => {
                     let pending = Self { directory, temporary, path: path.clone(), name_at, is_placed: false };
