@@ -121,7 +121,7 @@ struct Preview {
 }
 
 /// How many of the newest roots are fetched before it is known whether they are wanted.
-const ROOTS_AHEAD: usize = 8;
+pub const ROOTS_AHEAD: usize = 8;
 /// Roots larger than this are not fetched ahead, in bytes.
 const ROOT_AHEAD_MAX: u64 = 1 << 20;
 

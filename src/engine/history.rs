@@ -5,7 +5,7 @@ use super::{
     event::{Observer, Problem, Problems},
 };
 use crate::format::{id::SnapshotId, manifest::Time, name::Name, path::Escaped, snapshot::SnapshotRoot};
-use crate::repository::Repository;
+use crate::repository::{ROOTS_AHEAD, Repository};
 use crate::store::Listed;
 use futures_util::{StreamExt, stream};
 use std::collections::HashSet;
@@ -48,7 +48,7 @@ impl Default for At {
 }
 
 /// Roots that are fetched at once.
-const ROOTS_AT_ONCE: usize = 32;
+pub const ROOTS_AT_ONCE: usize = 32;
 
 /// All snapshots, oldest first. Roots that cannot be read are problems.
 ///
@@ -184,7 +184,7 @@ pub async fn base(
 ) -> Result<Base, EngineError> {
     let mut listed = repository.list_snapshots(false).await?;
     listed.sort_unstable_by_key(|root| std::cmp::Reverse((root.modified, root.name)));
-    let rest = listed.split_off(listed.len().min(8));
+    let rest = listed.split_off(listed.len().min(ROOTS_AHEAD));
     let mut seen = Vec::new();
     for batch in [listed, rest] {
         let mut roots = fetch(repository, batch);

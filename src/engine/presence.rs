@@ -14,7 +14,7 @@ use std::{
 use tokio::sync::OnceCell;
 
 /// Up to so many chunks all shards are listed at once; the listing then takes some ten megabytes.
-const LIST_MAX: u64 = 65_536;
+pub const LIST_MAX: u64 = 65_536;
 /// Shards listed at once.
 const SHARDS_AT_ONCE: usize = 256;
 

@@ -19,7 +19,7 @@ use std::{
 };
 
 /// Segments fetched ahead of their use.
-const SEGMENTS_AHEAD: usize = 16;
+pub const SEGMENTS_AHEAD: usize = 16;
 /// Sealed segments are kept for a second look up to so many bytes in all; further ones are fetched again.
 const KEPT_MAX: usize = 24 << 20;
 

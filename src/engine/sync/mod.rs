@@ -20,6 +20,7 @@ mod run;
 mod upload;
 
 pub use crate::format::seal::Compression;
+pub use old::OLD_FILE_BYTES;
 pub use plan::{Decision, Trust, decide};
 
 use super::{

@@ -236,6 +236,10 @@ struct OldFile {
 
 const CHUNKED: u32 = u32::MAX;
 
+/// Memory that one file of the old tree takes once a sync looks for moved and copied ones, in bytes: its row, and its
+/// place in two orders.
+pub const OLD_FILE_BYTES: usize = size_of::<OldFile>() + 2 * size_of::<u32>();
+
 /// Where the content of an old file lies.
 pub enum OldContent {
     /// In a pack.
