@@ -1,5 +1,6 @@
 """`python3 benches/compare`: the benchmark of nfz against other programs. See --help and benches/README.md."""
 
+import fcntl
 import json
 import os
 import platform
@@ -37,6 +38,17 @@ def machine():
             "kernel": platform.release(), "ssh": find.version_of(["ssh", "-V"])}
 
 
+def lock(directory):
+    """Two runs must not change the same loads; the file is locked as long as it is open."""
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    file = open(os.path.join(directory, "lock"), "w", encoding="ascii")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise server.Missing(f"another run uses {directory}: wait for it, or give another --scratch") from error
+    return file
+
+
 class Bench:
     """A run: its options, its server, its results."""
 
@@ -47,6 +59,7 @@ class Bench:
         self.drop_restored = True
         self.planted = 2000 if options.small else PLANTED
         self.results, self.cipher, self._links = [], options.cipher, []
+        self._lock = lock(options.scratch)
         shutil.rmtree(self.scratch, ignore_errors=True)
         os.makedirs(self.scratch)
         os.makedirs(options.out, exist_ok=True)
@@ -131,7 +144,7 @@ class Bench:
         """End the server; take the scratch files away."""
         self.server.stop()
         self._file.close()
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        shutil.rmtree(self.options.scratch if self.options.small else self.scratch, ignore_errors=True)
 
 
 def main():

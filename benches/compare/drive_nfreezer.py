@@ -16,14 +16,7 @@ OPEN = pysftp.Connection
 def connect(host, username=None, password=None):
     """What nFreezer calls."""
     known = pysftp.CnOpts(knownhosts=os.environ["NFREEZER_KNOWN_HOSTS"])
-    return OPEN(host, username=username, private_key=key(), port=int(os.environ["NFREEZER_PORT"]), cnopts=known)
-
-
-def key():
-    """pysftp reads files of RSA and DSA only; it takes a key that is loaded."""
-    import paramiko
-
-    return paramiko.Ed25519Key.from_private_key_file(os.environ["NFREEZER_KEY"])
+    return OPEN(host, username=username, private_key=os.environ["NFREEZER_KEY"], port=int(os.environ["NFREEZER_PORT"]), cnopts=known)
 
 
 def main():

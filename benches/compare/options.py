@@ -80,6 +80,8 @@ def parse(arguments=None):
     options.rounds = options.rounds or (1 if small else 3)
     options.peers_dir = options.peers_dir or os.path.join(find.target(), "peers")
     options.scratch = os.path.abspath(options.scratch or scratch_directory())
+    # A small round shares nothing with other runs, and leaves nothing.
+    options.scratch = os.path.join(options.scratch, f"small-{os.getpid()}") if small else options.scratch
     options.out = os.path.abspath(options.out or os.path.join(find.target(), "compare"))
     check(made, options)
     return options

@@ -71,7 +71,7 @@ class Nfreezer(Program):
         python = os.path.join(os.path.dirname(os.path.realpath(self.path)), "python")
         link = place.link
         environment = self.environment(place, NFREEZER_PASSWORD=PASSWORD, NFREEZER_PORT=str(link.port),
-                                       NFREEZER_KEY=link.server.key, NFREEZER_KNOWN_HOSTS=link.known_hosts)
+                                       NFREEZER_KEY=link.server.rsa_key, NFREEZER_KNOWN_HOSTS=link.known_hosts)
         argv = [python, "-B", os.path.join(HERE, "drive_nfreezer.py"), *arguments]
         return Command(argv, env=environment, judge=complaint_of_nfreezer)
 

@@ -49,10 +49,10 @@ def user_name():
     return pwd.getpwuid(os.getuid()).pw_name
 
 
-def generate_key(path):
+def generate_key(path, kind="ed25519"):
     """A key pair without a passphrase."""
     if not os.path.exists(path):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "nfz-compare", "-f", path], check=True)
+        subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "nfz-compare", "-f", path], check=True)
 
 
 class Server:
@@ -66,6 +66,9 @@ class Server:
         os.makedirs(self.root, exist_ok=True)
         self.key, self.log = self._file("key"), self._file("sshd.log")
         generate_key(self.key)
+        # For programs that know no newer kind.
+        self.rsa_key = self._file("rsa")
+        generate_key(self.rsa_key, "rsa")
         generate_key(self._file("host"))
         self.port = free_port()
         self._process = self._start()
@@ -79,7 +82,7 @@ class Server:
         sftp_server = find("sftp-server", SFTP_SERVERS)
         return "\n".join([
             f"Port {self.port}", "ListenAddress 127.0.0.1", f"HostKey {self._file('host')}", "PidFile none",
-            f"AuthorizedKeysFile {self.key}.pub", "StrictModes no", "UsePAM no", "PasswordAuthentication no",
+            f"AuthorizedKeysFile {self.key}.pub {self.rsa_key}.pub", "StrictModes no", "UsePAM no", "PasswordAuthentication no",
             "KbdInteractiveAuthentication no", "PermitRootLogin prohibit-password", "LogLevel DEBUG1",
             f"Subsystem sftp {sftp_server}", "",
         ])
