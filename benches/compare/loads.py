@@ -61,7 +61,7 @@ def make_source(path, small, given):
         for name in ("src", "spec"):
             shutil.copytree(os.path.join(project, name), os.path.join(path, "tree", name), symlinks=True,
                             ignore=shutil.ignore_patterns("__pycache__"))
-        os.symlink("src/lib.rs", os.path.join(path, "tree", "link"))
+        os.symlink("spec/README.md", os.path.join(path, "tree", "link"))
     else:
         unpack_linux(path)
 

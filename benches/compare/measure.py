@@ -28,9 +28,8 @@ class Command:
     env: dict = field(default_factory=dict)
     cwd: str = None
     stdin: str = os.devnull
-    stdout: str = None
     ok: tuple = (0,)
-    # A condition beyond the exit code: takes what the program printed, gives a complaint or None.
+    # A condition beyond the exit code: takes what the program printed (not its errors), gives a complaint or None.
     judge: object = None
 
 
@@ -143,9 +142,8 @@ def read(path):
 
 def run(command, limit, spare, scratch):
     """Run it to its end or for `limit` seconds; a dictionary of what was seen (seconds, KiB)."""
-    printed = os.path.join(scratch, "printed")
-    out = command.stdout or printed
-    with open(command.stdin, "rb") as stdin, open(printed, "wb") as stderr, open(out, "ab") as stdout:
+    printed, complained = os.path.join(scratch, "printed"), os.path.join(scratch, "complained")
+    with open(command.stdin, "rb") as stdin, open(complained, "wb") as stderr, open(printed, "wb") as stdout:
         began = time.monotonic()
         process = subprocess.Popen(
             command.argv, stdin=stdin, stdout=stdout, stderr=stderr, cwd=command.cwd, env=command.env, start_new_session=True
@@ -168,17 +166,17 @@ def run(command, limit, spare, scratch):
         "peak_ssh_kib": memory.ssh,
         "exit": process.returncode,
     }
-    result.update(verdict(command, ended, limit, process.returncode, read(printed)))
+    result.update(verdict(command, limit if not ended else None, process.returncode, (read(printed), read(complained))))
     return result
 
 
-def verdict(command, ended, limit, code, printed):
-    """Whether that was a success, and the last words if not."""
-    if not ended:
-        return {"status": "limit", "message": f"> {limit:g} s"}
-    complaint = command.judge(printed) if command.judge else None
+def verdict(command, over, code, said):
+    """Whether that was a success, and the last words if not. `over`: the limit, if it was ended; `said`: output, errors."""
+    if over is not None:
+        return {"status": "limit", "message": f"> {over:g} s"}
+    complaint = command.judge(said[0]) if command.judge else None
     if code not in command.ok:
-        return {"status": "failed", "message": f"exit code {code}: {printed.strip()[-TAIL:]}"}
+        return {"status": "failed", "message": f"exit code {code}: {(said[1].strip() or said[0].strip())[-TAIL:]}"}
     if complaint:
         return {"status": "failed", "message": complaint}
     return {"status": "ok", "message": ""}

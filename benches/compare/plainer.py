@@ -109,7 +109,7 @@ class Sftp(Program):
             file.write("\n".join(lines) + "\n")
         cipher = ["-c", place.cipher] if place.cipher else []
         return Command([self.path, "-q", "-F", place.link.config, *cipher, "-b", place.file(name), HOST],
-                       env=self.environment(place), stdout=os.devnull)
+                       env=self.environment(place))
 
     def sync(self, place):
         """All of it again: only the first sync has a counterpart."""
