@@ -4,6 +4,8 @@ import os
 from statistics import median
 
 import chart
+import growth
+from loads import GROWTH
 from steps import STEPS
 
 SHORT = {"limit": "over the limit", "failed": "failed", "skipped": "–", "absent": "–", "differs": "differs"}
@@ -89,6 +91,12 @@ class Table:
         pairs = [(value(mine[number]), value(theirs[number])) for number in mine if number in theirs]
         return [one / other for one, other in pairs if other]
 
+    def bound(self, step, program):
+        """nfz's median divided by the time after which the peer was ended; None if it was not."""
+        mine = [r["wall_s"] for r in self.good(step, "nfz").values()]
+        ended = [r["wall_s"] for r in self._cells.get((step, program), []) if r["status"] == "limit"]
+        return median(mine) / min(ended) if mine and ended else None
+
     def steps_with(self, measure):
         """Steps that have this measure at all."""
         if measure not in ("objects on the server", "bytes on the server"):
@@ -108,13 +116,21 @@ def measure_table(table, measure):
     return rows([measure, *table.programs], [[STEP_WORDS[s], *(table.cell(s, p, measure) for p in table.programs)] for s in steps])
 
 
+def ratio(value):
+    """Two digits that mean something."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
 def ratio_table(table, measure):
     """nfz divided by each peer, with the spread."""
     peers = [name for name in table.programs if name != "nfz"]
 
     def shown(step, peer):
         found = table.ratios(step, peer, measure)
-        return f"{median(found):.2f} ({min(found):.2f}–{max(found):.2f})" if found else "–"
+        if not found:
+            bound = table.bound(step, peer) if measure == "wall time" else None
+            return f"< {ratio(bound)}" if bound else "–"
+        return f"{ratio(median(found))} ({ratio(min(found))}–{ratio(max(found))})"
 
     return rows([f"nfz / peer, {measure}", *peers], [[STEP_WORDS[s], *(shown(s, p) for p in peers)] for s in table.steps])
 
@@ -170,6 +186,17 @@ def section(name, rtt, table, about, charts):
     return "\n".join(text)
 
 
+def growth_sections(results, about, directory):
+    """How time grows with the number of files, if that was measured."""
+    found = [{**r, "files": about["loads"][r["load"]]["files"]} for r in results if r["load"] in GROWTH]
+    parts = []
+    for rtt in dict.fromkeys(r["rtt_ms"] for r in found):
+        name = f"compare-growth-{rtt:g}ms.svg"
+        if growth.write(os.path.join(directory, name), [r for r in found if r["rtt_ms"] == rtt], rtt, STEP_WORDS):
+            parts.append(f"## Growth, round-trip time {rtt:g} ms\n\n![wall time by number of files]({name})\n")
+    return parts
+
+
 def write(results, about, out, markdown):
     """The tables to `out`/results.md and to the terminal, to `markdown` too if that is given; charts beside each."""
     for path in filter(None, (os.path.join(out, "results.md"), markdown)):
@@ -190,5 +217,6 @@ def render(results, about, directory):
         name = f"compare-{load}-{rtt:g}ms.svg"
         made = chart.write(os.path.join(directory, name), table, f"{load}, {rtt:g} ms", STEP_WORDS)
         parts.append(section(load, rtt, table, about, name if made else None))
+    parts += growth_sections(results, about, directory)
     parts.append("## Limits\n\n" + limits(results) + "\n")
     return "\n".join(parts)
