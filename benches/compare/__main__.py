@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import sys
 import time
 
@@ -56,7 +57,6 @@ class Bench:
         """Find the programs; start the server."""
         self.options, self.limit = options, options.limit
         self.scratch = os.path.join(options.scratch, "run")
-        self.drop_restored = True
         self.planted = 2000 if options.small else PLANTED
         self.results, self.cipher, self._links = [], options.cipher, []
         self._lock = lock(options.scratch)
@@ -150,6 +150,8 @@ class Bench:
 def main():
     """Run and report."""
     options = command_line.parse()
+    # So that the server and the relay are ended then too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     measure.become_subreaper()
     try:
         bench = Bench(options)

@@ -149,9 +149,13 @@ def run(command, limit, spare, scratch):
             command.argv, stdin=stdin, stdout=stdout, stderr=stderr, cwd=command.cwd, env=command.env, start_new_session=True
         )
         memory = Memory(process.pid)
-        ended = watch(process, memory, limit)
-        if not ended:
-            kill(descendants(process.pid))
+        ended = False
+        try:
+            ended = watch(process, memory, limit)
+        finally:
+            # At the limit, and when this run itself is interrupted.
+            if not ended:
+                kill(descendants(process.pid))
         _, code, usage = os.wait4(process.pid, 0)
         wall = time.monotonic() - began
     process.returncode = os.waitstatus_to_exitcode(code)

@@ -48,8 +48,7 @@ class Turn:
             self.lost = step
         self.bench.take({**self._what(step), **result})
         for path in (self.place.out, self.place.out_one):
-            if self.bench.drop_restored:
-                remove(path)
+            remove(path)
 
     def _change(self, step):
         """The tree as the step wants it; it stays so for the steps that follow."""
