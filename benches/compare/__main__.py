@@ -69,7 +69,7 @@ class Bench:
         self._file = open(os.path.join(options.out, "results.jsonl"), "w", encoding="utf-8")
         self.server = server.Server(self.scratch)
         self.about = {"machine": machine(), "scratch": options.scratch, "began": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
-                      "limit_s": options.limit, "rounds": options.rounds, "small": options.small, "missing": self.missing,
+                      "limit_s": options.limit, "bandwidth_mbit": options.bandwidth, "rounds": options.rounds, "small": options.small, "missing": self.missing,
                       "programs": {program.name: program.version for program in self.programs}, "loads": {}}
 
     def infrastructure(self):

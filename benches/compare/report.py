@@ -169,6 +169,8 @@ def heading(about, results):
         f"- {about['rounds']} rounds; medians; ratios are taken round by round, with the least and the greatest. "
         f"A step is ended after {about['limit_s']:g} s.",
     ]
+    if about["bandwidth_mbit"]:
+        text.append(f"- The link carries {about['bandwidth_mbit']:g} Mbit/s each way.")
     if about["missing"]:
         text.append(f"- Not there: {', '.join(about['missing'])}.")
     return "\n".join(text) + "\n"
