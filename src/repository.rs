@@ -15,7 +15,11 @@ use crate::format::{
 use crate::store::{ErrorKind, Length, Listed, Store, StoreError};
 use bytes::Bytes;
 use futures_util::{StreamExt, future, stream};
-use std::{cell::RefCell, collections::HashMap, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 use zeroize::Zeroizing;
 
 pub use crate::format::keys::Credentials;
@@ -118,7 +122,12 @@ struct Preview {
     snapshots: Vec<Listed>,
     roots: HashMap<SnapshotId, Bytes>,
     first_shard: usize,
+    /// All shards, if they were listed.
+    shards: Mutex<Option<Vec<Vec<Listed>>>>,
 }
+
+/// Up to so many chunks all shards are listed at once; the listing then takes some ten megabytes.
+pub const LIST_MAX: u64 = 65_536;
 
 /// How many of the newest roots are fetched before it is known whether they are wanted.
 pub const ROOTS_AHEAD: usize = 8;
@@ -192,6 +201,19 @@ impl Repository {
     /// # Errors
     /// [`RepositoryError::NoRepository`], [`RepositoryError::WrongPassword`], and many more.
     pub async fn open(store: Arc<dyn Store>, credentials: &Credentials) -> Result<Self, RepositoryError> {
+        Self::open_listing(store, credentials, false).await
+    }
+
+    /// As [`open`](Repository::open). Where few chunks are there and they `are_wanted`, they are listed while the password is
+    /// being stretched: that costs no time then.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn open_listing(
+        store: Arc<dyn Store>,
+        credentials: &Credentials,
+        are_wanted: bool,
+    ) -> Result<Self, RepositoryError> {
         let address = store.address();
         let (file, keys, configs, snapshots, shard) = future::join5(
             store.get(Name::Repository, Length::AtMost(REPOSITORY_FILE_MAX)),
@@ -209,10 +231,14 @@ impl Repository {
         };
         let repository = repository_file::parse(&file)?;
         let (keys, configs) = (keys?, configs?);
-        let mut preview = Preview { snapshots: snapshots?, first_shard: shard?.len(), ..Preview::default() };
+        let shard = shard?;
+        let mut preview = Preview { snapshots: snapshots?, first_shard: shard.len(), ..Preview::default() };
+        let are_wanted = are_wanted && shard.len() as u64 * 256 <= LIST_MAX;
         let unlocked = unlock(&store, repository, &keys, credentials);
         let sealed = future::join(fetch_configs(&*store, &configs), fetch_roots(&*store, &preview.snapshots));
-        let (keys, (sealed_configs, roots)) = future::join(unlocked, sealed).await;
+        let shards = async { if are_wanted { list_shards(&*store, shard).await } else { None } };
+        let (keys, (sealed_configs, roots), shards) = future::join3(unlocked, sealed, shards).await;
+        preview.shards = shards.into();
         let keys = Arc::new(keys?);
         preview.roots = roots;
         let (config_name, config) = choose_config(&keys, sealed_configs?)?;
@@ -255,6 +281,12 @@ impl Repository {
     #[must_use]
     pub fn estimated_chunks(&self) -> u64 {
         self.preview.first_shard as u64 * 256
+    }
+
+    /// What was listed of all shards when it was opened, in their order. It is given once.
+    #[must_use]
+    pub fn take_shards(&self) -> Option<Vec<Vec<Listed>>> {
+        self.preview.shards.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The snapshots that the store lists; as it did when the repository was opened if `fresh` is false.
@@ -399,6 +431,13 @@ pub fn random<const N: usize>() -> Result<[u8; N], RepositoryError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| RepositoryError::System(format!("no random numbers: {error}")))?;
     Ok(bytes)
+}
+
+/// All shards, of which the first has been listed. `None` where that fails: then it is tried again when it is needed.
+async fn list_shards(store: &dyn Store, first: Vec<Listed>) -> Option<Vec<Vec<Listed>>> {
+    let rest = (1..=255).map(|shard| list_or_empty(store, Dir::Shard(shard)));
+    let rest = future::try_join_all(rest).await.ok()?;
+    Some(std::iter::once(first).chain(rest).collect())
 }
 
 async fn list_or_empty(store: &dyn Store, dir: Dir) -> Result<Vec<Listed>, RepositoryError> {

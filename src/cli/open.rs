@@ -4,6 +4,7 @@ use super::{
     address::Address,
     args::Global,
     environment::Environment,
+    exit::Exit,
     failure::Failure,
     password::{self, Source},
     positional::Given,
@@ -74,9 +75,27 @@ pub enum IfMissing {
 /// # Errors
 /// [`Failure`].
 pub async fn open(context: &Context, address: &Address, if_missing: IfMissing) -> Result<Opened, Failure> {
+    open_listing(context, address, if_missing, false).await
+}
+
+/// As [`open`], for a verb that begins with a listing of all chunks.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn open_listing(
+    context: &Context,
+    address: &Address,
+    if_missing: IfMissing,
+    lists_chunks: bool,
+) -> Result<Opened, Failure> {
     let store = connect(context, address).await?;
-    if Repository::exists(&*store).await? {
-        return open_existing(context, address, store).await;
+    // Whoever has typed a password should not hear afterwards that there is nothing to open.
+    let asks_first = password::source(&context.global.secret, &context.environment) == Some(Source::Prompt);
+    if !asks_first || Repository::exists(&*store).await? {
+        match open_existing(context, address, Arc::clone(&store), lists_chunks).await {
+            Err(failure) if failure.exit == Exit::NoRepository => {}
+            other => return other,
+        }
     }
     if if_missing != IfMissing::Create && !(if_missing == IfMissing::Ask && asked_to_create(context, address).await?) {
         return Err(Failure::no_repository(&address.to_string()));
@@ -113,14 +132,19 @@ async fn create_in(
 }
 
 /// Opens it; a password that was typed may be typed again.
-async fn open_existing(context: &Context, address: &Address, store: Arc<dyn Store>) -> Result<Opened, Failure> {
+async fn open_existing(
+    context: &Context,
+    address: &Address,
+    store: Arc<dyn Store>,
+    lists_chunks: bool,
+) -> Result<Opened, Failure> {
     let typed = password::source(&context.global.secret, &context.environment) == Some(Source::Prompt);
     let mut left = if typed { ATTEMPTS } else { 1 };
     loop {
         let credentials = credentials(context, address, false).await?;
         context.view.stage(Stage::Unlocking);
         left -= 1;
-        match Repository::open(Arc::clone(&store), &credentials).await {
+        match Repository::open_listing(Arc::clone(&store), &credentials, lists_chunks).await {
             Ok(repository) => return Ok(Opened { repository: Arc::new(repository), store }),
             Err(RepositoryError::WrongPassword) if left > 0 => {
                 context.view.note("That is not the password. Try again.")

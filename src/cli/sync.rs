@@ -124,7 +124,7 @@ pub async fn run(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
     // Before anything is made or asked for: the most likely slip of all.
     std::fs::metadata(&args.source).map_err(|error| no_source(args, &error))?;
     leave_out::check_patterns(&args.source, args.filter.exclude.iter().chain(&args.filter.iexclude))?;
-    let opened = open::open(context, &address, if_missing).await?;
+    let opened = open::open_listing(context, &address, if_missing, true).await?;
     let mut options = args.options(context);
     options.filter.exclude.extend(leave_out::own_repository(&args.source, &address)?);
     let report = {

@@ -5,7 +5,8 @@ use crate::format::{
     name::{Dir, Name},
     seal::padme,
 };
-use crate::store::{ErrorKind, Store, StoreError};
+pub use crate::repository::LIST_MAX;
+use crate::store::{ErrorKind, Listed, Store, StoreError};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::{
     collections::{HashMap, HashSet},
@@ -13,8 +14,6 @@ use std::{
 };
 use tokio::sync::OnceCell;
 
-/// Up to so many chunks all shards are listed at once; the listing then takes some ten megabytes.
-pub const LIST_MAX: u64 = 65_536;
 /// Shards listed at once.
 const SHARDS_AT_ONCE: usize = 256;
 
@@ -43,6 +42,13 @@ impl Presence {
     pub fn new(store: Arc<dyn Store>, estimated: u64) -> Self {
         let shards = (0..256).map(|_| OnceCell::new()).collect();
         Self { store, lists: estimated <= LIST_MAX, shards, distrusted: Mutex::default() }
+    }
+
+    /// Takes what was listed of all shards beforehand.
+    pub fn know(&self, shards: Vec<Vec<Listed>>) {
+        for (known, listed) in self.shards.iter().zip(shards) {
+            let _ = known.set(by_id(listed)); // listed already, then: as good
+        }
     }
 
     /// Lists all shards, if this store is small enough for that.
@@ -119,11 +125,15 @@ async fn list_shard(store: &dyn Store, shard: u8) -> Result<HashMap<ObjectId, u6
         Err(error) if error.kind == ErrorKind::NotFound => Vec::new(),
         other => other?,
     };
+    Ok(by_id(listed))
+}
+
+fn by_id(listed: Vec<Listed>) -> HashMap<ObjectId, u64> {
     let chunks = listed.into_iter().filter_map(|listed| match listed.name {
         Name::Chunk(id) => Some((id, listed.length)),
         _ => None,
     });
-    Ok(chunks.collect())
+    chunks.collect()
 }
 
 /// Whether an object of `length` bytes can hold `plain` bytes of plaintext: padded, and no longer than uncompressed. A server

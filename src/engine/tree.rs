@@ -18,8 +18,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Segments fetched ahead of their use.
-pub const SEGMENTS_AHEAD: usize = 16;
+/// Segments fetched ahead of their use, sealed.
+pub const SEGMENTS_AHEAD: usize = 64;
+/// Segments opened ahead of their use: these take several times as much memory.
+const OPENED_AHEAD: usize = 8;
 /// Sealed segments are kept for a second look up to so many bytes in all; further ones are fetched again.
 const KEPT_MAX: usize = 24 << 20;
 
@@ -82,9 +84,13 @@ impl Tree {
     /// # Errors
     /// Where it cannot be fetched, or is not what the root says.
     pub async fn segment(&self, number: usize) -> Result<Segment, EngineError> {
+        let object = self.object(number).await?;
+        self.opened(number, object).await
+    }
+
+    async fn opened(&self, number: usize, object: Bytes) -> Result<Segment, EngineError> {
         let row = &self.segments[number];
         let name = Name::Chunk(row.id.0);
-        let object = self.object(number).await?;
         let (keys, id) = (Arc::clone(self.repository.keys()), row.id);
         let decoded = compute(move || {
             let plaintext = open_object(&keys, id, name, &object)?;
@@ -115,13 +121,21 @@ impl Tree {
         self: &Arc<Self>,
         range: Range<usize>,
     ) -> impl Stream<Item = (usize, Result<Segment, EngineError>)> + Send + use<> {
-        let tree = Arc::clone(self);
-        stream::iter(range)
-            .map(move |number| {
-                let tree = Arc::clone(&tree);
-                async move { (number, tree.segment(number).await) }
-            })
-            .buffered(SEGMENTS_AHEAD)
+        let (fetching, opening) = (Arc::clone(self), Arc::clone(self));
+        let objects = stream::iter(range).map(move |number| {
+            let tree = Arc::clone(&fetching);
+            async move { (number, tree.object(number).await) }
+        });
+        let segments = objects.buffered(SEGMENTS_AHEAD).map(move |(number, object)| {
+            let tree = Arc::clone(&opening);
+            async move {
+                match object {
+                    Ok(object) => (number, tree.opened(number, object).await),
+                    Err(error) => (number, Err(error)),
+                }
+            }
+        });
+        segments.buffered(OPENED_AHEAD)
     }
 
     /// What is wrong between the last entry of one segment and the first of the next, as an error.

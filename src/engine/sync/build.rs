@@ -31,6 +31,9 @@ use std::{
 };
 use tokio::sync::{mpsc as async_mpsc, oneshot};
 
+/// Segments are compressed at this level at least: they are small, many entries look alike, and every sync reads them.
+const SEGMENT_LEVEL: i32 = 9;
+
 /// Builds the manifest.
 pub struct Builder {
     repository: Arc<Repository>,
@@ -201,8 +204,8 @@ impl Builder {
             return Ok(Some(SegmentRow { id, stored, entries, first_path }));
         }
         let compression = match self.storing.compression {
-            Compression::Off => Compression::DEFAULT,
-            level => level,
+            Compression::Level(level) if level > SEGMENT_LEVEL => Compression::Level(level),
+            _ => Compression::Level(SEGMENT_LEVEL),
         };
         let object =
             seal_here(&self.storing.keys, compression, id, &plaintext).map_err(|why| too_large(why.to_string()))?;

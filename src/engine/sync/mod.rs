@@ -138,13 +138,12 @@ pub async fn sync(
     let problems = Arc::new(Problems::default());
     observer.event(Event::Stage(Stage::ReadingManifest));
     let store = Arc::clone(repository.store());
-    let base = history::base(&repository, options.host.as_bytes(), source.path(), &problems, &*observer);
-    let (base, litter) = future::join(base, sweep::litter(&*store)).await;
-    let base = base?;
+    let base = history::base(&repository, options.host.as_bytes(), source.path(), &problems, &*observer).await?;
     estimate(&base, &options, &source, &filter, &observer);
     observer.event(Event::Stage(Stage::Syncing));
     let run = Run { repository, source, filter, options, base, observer, counts, problems };
-    let (committed, run) = run.go().await?;
+    let (done, litter) = future::join(run.go(), sweep::litter(&*store)).await;
+    let (committed, run) = done?;
     if !run.options.dry_run {
         sweep::sweep(&*store, litter, committed.0).await;
     }

@@ -139,10 +139,14 @@ impl Run {
 
     fn storing(&self) -> Arc<Storing> {
         let store = Arc::clone(self.repository.store());
+        let presence = Presence::new(store, self.repository.estimated_chunks());
+        if let Some(shards) = self.repository.take_shards() {
+            presence.know(shards);
+        }
         Arc::new(Storing {
             keys: Arc::clone(self.repository.keys()),
             compression: self.options.compression,
-            presence: Arc::new(Presence::new(store, self.repository.estimated_chunks())),
+            presence: Arc::new(presence),
             observer: Arc::clone(&self.observer),
             counts: Arc::clone(&self.counts),
             budget: Arc::new(Semaphore::new(upload::SEALED_BYTES_MAX)),

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{
     StreamExt,
     future::{join, join_all},
+    stream::SelectAll,
 };
 use openssh_sftp_client::{
     Error, Sftp, SftpOptions,
@@ -22,10 +23,10 @@ use openssh_sftp_client::{
 use std::{
     io::SeekFrom,
     num::NonZeroUsize,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -35,6 +36,9 @@ use tokio::io::{AsyncRead, AsyncSeek, AsyncWrite};
 const PIECE: u32 = 261_120;
 /// What every server takes in one write: enough to learn nothing from.
 const SURE_PIECE: usize = 16_384;
+/// Requests for names of a directory that are under way at once: the names and their end; more after so many names.
+const LISTINGS_AT_ONCE: [usize; 2] = [2, 16];
+const MANY_NAMES: usize = 250;
 const RESPONSES_BUFFER: NonZeroUsize = NonZeroUsize::new(64 << 10).unwrap();
 
 /// Why a request failed, as far as the protocol tells.
@@ -140,6 +144,8 @@ pub(super) struct Space {
 pub(super) struct Client {
     sftp: Sftp,
     lengths: Arc<Lengths>,
+    /// It has refused several requests for names at once.
+    lists_slowly: AtomicBool,
 }
 
 /// How long one request may be; found out by the first that was cut short.
@@ -162,7 +168,7 @@ impl Client {
         let stdout = GuardedRead::new(stdout, Arc::clone(meter));
         let sftp = Sftp::new(stdin, stdout, options).await?;
         let lengths = Arc::new(Lengths { write: AtomicUsize::new(0), read: AtomicU32::new(PIECE) });
-        Ok(Client { sftp, lengths })
+        Ok(Client { sftp, lengths, lists_slowly: AtomicBool::new(false) })
     }
 
     /// Whether the server offers fsync, atomic rename and free space.
@@ -187,26 +193,49 @@ impl Client {
 
     /// All names in a directory that `wanted` accepts, with what is told of them; `None` for more than `most`.
     /// Also whether the server told any name at all.
+    ///
+    /// Several requests are sent at once, so that a listing takes few round trips. A server that cannot have that is asked
+    /// again, one request after the other, now and from then on.
     pub(super) async fn list<T>(
         &self,
         path: &str,
         most: usize,
         wanted: impl Fn(&str) -> Option<T>,
     ) -> Outcome<(Option<Vec<(T, Found)>>, bool)> {
+        if !self.lists_slowly.load(Relaxed) {
+            match self.list_by(LISTINGS_AT_ONCE, path, most, &wanted).await {
+                Err(Failure { cause: Cause::Refused | Cause::Nonsense, .. }) => self.lists_slowly.store(true, Relaxed),
+                other => return other,
+            }
+        }
+        self.list_by([1, 1], path, most, &wanted).await
+    }
+
+    /// Lists with so many requests at once: at first, and where there are many names.
+    async fn list_by<T>(
+        &self,
+        [few, many]: [usize; 2],
+        path: &str,
+        most: usize,
+        wanted: &impl Fn(&str) -> Option<T>,
+    ) -> Outcome<(Option<Vec<(T, Found)>>, bool)> {
         let directory = self.fs().open_dir(path).await?;
-        let mut entries = pin!(directory.read_dir());
-        let (mut found, mut any) = (Vec::new(), false);
+        let mut entries: SelectAll<_> = (0..few).map(|_| Box::pin(directory.clone().read_dir())).collect();
+        let (mut found, mut seen) = (Vec::new(), 0);
         while let Some(entry) = entries.next().await {
             let entry = entry?;
-            any = true;
-            if let Some(name) = entry.filename().to_str().and_then(&wanted) {
+            seen += 1;
+            if seen == MANY_NAMES {
+                entries.extend((few..many).map(|_| Box::pin(directory.clone().read_dir())));
+            }
+            if let Some(name) = entry.filename().to_str().and_then(wanted) {
                 found.push((name, entry.metadata().into()));
             }
             if found.len() > most {
-                return Ok((None, any));
+                return Ok((None, true));
             }
         }
-        Ok((Some(found), any))
+        Ok((Some(found), seen > 0))
     }
 
     /// What is at the path itself, or `None` if nothing is.

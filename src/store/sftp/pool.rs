@@ -237,7 +237,10 @@ impl Pool {
         };
         let ends: Vec<_> = slots.iter().map(|slot| Arc::clone(&slot.connection.ssh)).collect();
         drop(slots); // closes the pipes, so that ssh ends by itself
-        futures_util::future::join_all(ends.iter().map(|ssh| ssh.finish())).await;
+        // All answers are there. An ssh that others may use, as the master of their connections, is given time to end.
+        let alone = self.line.is_ours_alone();
+        let ended = ends.iter().map(|ssh| async move { if alone { ssh.kill().await } else { ssh.finish().await } });
+        futures_util::future::join_all(ended).await;
         self.changed.notify_one();
     }
 }

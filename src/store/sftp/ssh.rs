@@ -41,6 +41,8 @@ pub(super) struct CommandLine {
     words: Vec<String>,
     extra: Vec<String>,
     rest: Vec<String>,
+    /// Nothing but our session depends on the ssh that this starts.
+    is_ours_alone: bool,
 }
 
 impl CommandLine {
@@ -54,7 +56,8 @@ impl CommandLine {
         let target = options.target();
         if let Some(command) = &options.command {
             let words = command.iter().cloned().chain(port).collect();
-            return Ok(CommandLine { words, extra: vec![], rest: vec![target, "-s".into(), "sftp".into()] });
+            let rest = vec![target, "-s".into(), "sftp".into()];
+            return Ok(CommandLine { words, extra: vec![], rest, is_ours_alone: false });
         }
         let config = options.ssh_config.iter().flat_map(|path| ["-F".to_owned(), path.display().to_string()]);
         let base: Vec<String> = ["ssh".to_owned()].into_iter().chain(config).chain(port).collect();
@@ -62,7 +65,14 @@ impl CommandLine {
         let fixed = FIXED.iter().map(|option| (*option).to_owned());
         let words = base.into_iter().chain(fixed).chain(tuning(&user, &defaults, cpu_has_aes())).collect();
         let rest = vec!["-s".into(), "--".into(), target, "sftp".into()];
-        Ok(CommandLine { words, extra: vec!["-oBatchMode=yes".into()], rest })
+        let is_ours_alone = setting(&user, "controlmaster").is_some_and(|master| matches!(master, "no" | "false"));
+        Ok(CommandLine { words, extra: vec!["-oBatchMode=yes".into()], rest, is_ours_alone })
+    }
+
+    /// Whether nothing but our session depends on the ssh that this starts: it is no master of others' connections, and no
+    /// command of the user's.
+    pub(super) fn is_ours_alone(&self) -> bool {
+        self.is_ours_alone
     }
 
     fn words(&self, extra: bool) -> impl Iterator<Item = &String> {
