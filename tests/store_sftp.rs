@@ -249,10 +249,14 @@ async fn a_stalled_link_is_given_up_and_the_work_done_on_a_new_one() {
     assert_eq!(store.stat(chunk(1)).await, Ok(None));
 }
 
+/// Long enough, each way, that a connection's window limits it.
+const A_LONG_WAY: Duration = Duration::from_millis(4);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bulk_opens_more_connections_up_to_the_most_and_questions_alone_open_none() {
     let server = Sshd::start();
     let relay = Relay::to(server.port);
+    relay.delay(A_LONG_WAY);
     let store = with_dirs(server.options_via(relay.port)).await;
     join_all((0..=255).map(|shard| store.list(Dir::Shard(shard)))).await;
     assert_eq!(relay.connections(), 1);
@@ -273,6 +277,7 @@ async fn bulk_opens_more_connections_up_to_the_most_and_questions_alone_open_non
 async fn a_refused_extra_connection_is_no_error_and_not_tried_again() {
     let server = Sshd::start();
     let relay = Relay::to(server.port);
+    relay.delay(A_LONG_WAY);
     let store = with_dirs(server.options_via(relay.port)).await;
     relay.refuse(true);
     round_trip(&store, 60, MIB).await.unwrap();

@@ -74,7 +74,7 @@ class Bench:
 
     def infrastructure(self):
         """Processes of ours that belong to no program."""
-        return {self.server.pid, *(link.pid for link in self._links)}
+        return {self.server.pid, *(link.pid for link in self._links if link.pid)}
 
     def take(self, result):
         """Keep a result, write it down, say it."""

@@ -104,7 +104,9 @@ class Nfz(Program):
     """nfz keeps nothing on this side."""
 
     def _run(self, place, *arguments):
-        environment = self.environment(place, NFZ_PASSWORD=PASSWORD, NFZ_SSH_COMMAND=place.ssh)
+        # Its own `ssh`, found in PATH, so that it tunes what a user has left at its default.
+        path = place.link.ssh_directory + os.pathsep + os.environ.get("PATH", os.defpath)
+        environment = self.environment(place, NFZ_PASSWORD=PASSWORD, PATH=path)
         return Command([self.path, *arguments], env=environment)
 
     def address(self, place):

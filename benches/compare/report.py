@@ -36,9 +36,9 @@ def cpu(result):
 MEASURES = {
     "wall time": (lambda r: r["wall_s"], seconds),
     "CPU time with ssh": (cpu, seconds),
-    "peak memory": (lambda r: max(r["peak_tree_kib"], r["peak_kib"]) * 1024, size),
-    "bytes up": (lambda r: r["up"], size),
-    "bytes down": (lambda r: r["down"], size),
+    "peak memory": (lambda r: r["peak_kib"] * 1024, size),
+    "bytes up": (lambda r: r.get("up"), size),
+    "bytes down": (lambda r: r.get("down"), size),
     "objects on the server": (lambda r: r["objects"], lambda n: f"{n:,.0f}"),
     "bytes on the server": (lambda r: r["stored"], size),
     "server's CPU time": (lambda r: r["server_cpu_s"], seconds),
@@ -50,8 +50,9 @@ def line(result):
     head = f"{result['load']} {result['rtt_ms']:g} ms round {result['round']} {result['program']:9} {result['step']:9} "
     if "wall_s" not in result:
         return head + f"{SHORT[result['status']]} {result['message']}"
-    text = head + (f"{seconds(result['wall_s']):>8}, CPU {seconds(cpu(result)):>7}, {size(result['peak_kib'] * 1024):>8}, "
-                   f"up {size(result['up'])}, down {size(result['down'])}")
+    text = head + f"{seconds(result['wall_s']):>8}, CPU {seconds(cpu(result)):>7}, {size(result['peak_kib'] * 1024):>8}"
+    if "up" in result:
+        text += f", up {size(result['up'])}, down {size(result['down'])}"
     if "objects" in result:
         text += f", {result['objects']} objects {size(result['stored'])}"
     return text if result["status"] == "ok" else f"{text}  {result['status'].upper()}: {result['message']}"
@@ -99,6 +100,8 @@ class Table:
 
     def steps_with(self, measure):
         """Steps that have this measure at all."""
+        if measure in ("bytes up", "bytes down"):
+            return [s for s in self.steps if any("up" in r for p in self.programs for r in self.good(s, p).values())]
         if measure not in ("objects on the server", "bytes on the server"):
             return self.steps
         return [s for s in self.steps if any("objects" in r for p in self.programs for r in self.good(s, p).values())]

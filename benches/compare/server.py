@@ -129,11 +129,21 @@ class Server:
 
 
 class Link:
-    """The relay before a server, with its ssh configuration, until `stop`."""
+    """The way to a server, with its ssh configuration, until `stop`: through a relay, or straight where there is nothing to
+    delay, since even a relay that only counts takes cores from what is measured."""
 
     def __init__(self, server, rtt, bandwidth):
         """`rtt` in ms, `bandwidth` in Mbit/s or 0."""
         self.server, self.rtt, self.bandwidth = server, rtt, bandwidth
+        self.counters = self._process = self.pid = None
+        self.port = server.port
+        if rtt or bandwidth:
+            self._relay(server, rtt, bandwidth)
+        self.config, self.known_hosts = self._configure()
+        self.ssh_directory = self._wrap_ssh()
+
+    def _relay(self, server, rtt, bandwidth):
+        """Start the relay."""
         self._counters = os.path.join(server.scratch, f"counters-{time.monotonic_ns()}")
         command = [sys.executable, "-B", os.path.join(HERE, "relay.py"), "--port", str(server.port), "--rtt", str(rtt),
                    "--rate", str(bandwidth * 125_000), "--counters", self._counters]
@@ -141,7 +151,6 @@ class Link:
         self.pid = self._process.pid
         self.port = int(self._process.stdout.readline())
         self.counters = Counters(self._counters)
-        self.config, self.known_hosts = self._configure()
 
     def _configure(self):
         """A configuration for ssh that knows this server and nothing else."""
@@ -158,8 +167,24 @@ class Link:
             file.write("\n".join(lines) + "\n")
         return base + ".config", base + ".known_hosts"
 
+    def _wrap_ssh(self):
+        """A directory with an `ssh` that takes this configuration for the user's own."""
+        directory = os.path.join(self.server.scratch, f"bin-{self.port}")
+        os.makedirs(directory, exist_ok=True)
+        wrapper = os.path.join(directory, "ssh")
+        with open(wrapper, "w", encoding="utf-8") as file:
+            file.write(f"#!/bin/sh\nexec {find('ssh', ('/usr/bin/ssh',))} -F {self.config} \"$@\"\n")
+        os.chmod(wrapper, 0o755)
+        return directory
+
+    def counted(self):
+        """Bytes and connections so far; nothing without a relay."""
+        return self.counters.read() if self.counters else {}
+
     def cpu(self):
         """CPU seconds of the relay so far."""
+        if not self.pid:
+            return 0.0
         with open(f"/proc/{self.pid}/stat", encoding="ascii") as file:
             fields = file.read().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / TICK
@@ -168,7 +193,7 @@ class Link:
         """Wait until every connection has ended, so that counters and CPU times are whole."""
         ends = time.monotonic() + patience
         while time.monotonic() < ends:
-            if self.counters.read()["active"] == 0 and not self.server_busy():
+            if self.counted().get("active", 0) == 0 and not self.server_busy():
                 return
             time.sleep(0.01)
 
@@ -179,5 +204,6 @@ class Link:
 
     def stop(self):
         """End it."""
-        self._process.kill()
-        self._process.wait()
+        if self._process:
+            self._process.kill()
+            self._process.wait()

@@ -84,12 +84,12 @@ class Turn:
         """Run it between two readings of the counters."""
         link, server = self.link, self.link.server
         link.settle()
-        before, log = link.counters.read(), server.log_size()
+        before, log = link.counted(), server.log_size()
         costs = server.cpu(), link.cpu()
         result = measure.run(command, self.bench.limit, self.bench.infrastructure(), self.place.scratch)
         link.settle()
-        after = link.counters.read()
-        result.update({name: after[name] - before[name] for name in ("up", "down", "connections")})
+        after = link.counted()
+        result.update({name: after[name] - before[name] for name in ("up", "down", "connections") if name in after})
         result["server_cpu_s"] = round(server.cpu() - costs[0], 2)
         result["relay_cpu_s"] = round(link.cpu() - costs[1], 2)
         result["ciphers"] = server.ciphers(log)

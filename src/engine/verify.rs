@@ -106,7 +106,7 @@ pub struct VerifyReport {
 /// Bytes of objects at hand at once while data are read.
 const BYTES_MAX: usize = 48 << 20;
 /// Objects on their way at once.
-const READS_AT_ONCE: usize = 64;
+const READS_AT_ONCE: usize = 256;
 /// Paths named for one damaged object.
 const PATHS_LISTED: usize = 20;
 
@@ -422,7 +422,7 @@ async fn read_one(
     plain: u32,
     stored: u32,
 ) -> Result<(), EngineError> {
-    let share = (plain as usize + stored as usize).min(BYTES_MAX) as u32;
+    let share = (stored as usize).min(BYTES_MAX) as u32;
     let _permit = budget.acquire_many(share).await.map_err(|_| EngineError::Internal("the budget was lost"))?;
     let name = Name::Chunk(id.0);
     let length = repository.check_chunk(id, stored).await?;

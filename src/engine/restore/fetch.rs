@@ -25,7 +25,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// Bytes of objects and plaintexts at hand at once.
 const BYTES_MAX: usize = 48 << 20;
 /// Chunks on their way at once.
-const FETCHES_AT_ONCE: usize = 64;
+const FETCHES_AT_ONCE: usize = 256;
 /// Buffers for plaintexts that are kept for further ones, and how large they are at most, in bytes.
 const BUFFERS_KEPT: usize = 16;
 const BUFFER_MAX: usize = 2 << 20;
@@ -95,7 +95,7 @@ impl Writing {
 
     /// Fetches one chunk and writes it.
     async fn chunk(self: Arc<Self>, chunk: ChunkPlan) -> Result<(), EngineError> {
-        let share = (chunk.row.plain as usize + chunk.row.stored as usize).min(BYTES_MAX) as u32;
+        let share = (chunk.row.stored as usize).min(BYTES_MAX) as u32;
         let _permit =
             self.budget.acquire_many(share).await.map_err(|_| EngineError::Internal("the budget was lost"))?;
         let (plaintext, _writer) = match self.plaintext(&chunk).await {

@@ -33,13 +33,52 @@ pub(super) struct Meter {
     answers: Arc<AtomicU64>,
     head: Mutex<Vec<u8>>,
     refused: OnceLock<&'static str>,
+    round_trips: Mutex<RoundTrips>,
 }
+
+/// The first questions of a session, each of which is answered before the next is asked: how long the quickest took.
+#[derive(Debug, Default)]
+struct RoundTrips {
+    asked: Option<Instant>,
+    answered: u32,
+    quickest: Option<Duration>,
+}
+
+/// The greeting, which the handshake delays; the server's limits; and the first call.
+const FIRST_QUESTIONS: u32 = 3;
 
 impl Meter {
     /// A meter that adds the server's answers to `answers`.
     pub(super) fn new(answers: Arc<AtomicU64>) -> Self {
-        let (started, moved) = (Instant::now(), AtomicU64::new(0));
-        Self { started, moved, answers, head: Mutex::default(), refused: OnceLock::new() }
+        Self {
+            started: Instant::now(),
+            moved: AtomicU64::new(0),
+            answers,
+            head: Mutex::default(),
+            refused: OnceLock::new(),
+            round_trips: Mutex::default(),
+        }
+    }
+
+    /// About how long a question takes to be answered; nothing before the first was.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        self.round_trips.lock().unwrap_or_else(PoisonError::into_inner).quickest
+    }
+
+    fn asked(&self) {
+        let mut trips = self.round_trips.lock().unwrap_or_else(PoisonError::into_inner);
+        if trips.answered < FIRST_QUESTIONS {
+            trips.asked.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn answered(&self) {
+        let mut trips = self.round_trips.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(asked) = trips.asked.take() {
+            trips.answered += 1;
+            let took = asked.elapsed();
+            trips.quickest = Some(trips.quickest.map_or(took, |quickest| quickest.min(took)));
+        }
     }
 
     /// Something moved, or was begun, now.
@@ -228,6 +267,7 @@ impl<R> GuardedRead<R> {
 
     fn look_at(&mut self, bytes: &mut [u8]) -> io::Result<()> {
         self.meter.progress();
+        self.meter.answered();
         if self.packets.count == 0 {
             self.meter.keep_head(bytes);
         }
@@ -262,6 +302,7 @@ impl<W> MeteredWrite<W> {
     fn metered(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(1..)) = polled {
             self.meter.progress();
+            self.meter.asked();
         }
         polled
     }
@@ -352,6 +393,24 @@ mod tests {
             let taken: u64 = bytes.chunks_mut(step).map(|piece| guard.take(piece).unwrap()).sum();
             assert_eq!((taken, &bytes), (3, &clean));
         }
+    }
+
+    #[test]
+    fn a_round_trip_is_what_the_quickest_of_the_first_questions_took() {
+        let meter = Meter::new(Arc::default());
+        assert_eq!(meter.round_trip(), None);
+        meter.answered();
+        assert_eq!(meter.round_trip(), None);
+        for pause in [30, 5, 20] {
+            meter.asked();
+            std::thread::sleep(Duration::from_millis(pause));
+            meter.answered();
+        }
+        let quickest = meter.round_trip().unwrap();
+        assert!(quickest >= Duration::from_millis(5), "{quickest:?}");
+        meter.asked();
+        meter.answered();
+        assert_eq!(meter.round_trip(), Some(quickest));
     }
 
     #[test]

@@ -9,11 +9,14 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Bytes under way on one connection: enough to fill ssh's window on a long link.
 const WINDOW: u64 = 16 << 20;
+/// From this round-trip time on, ssh's own window of 2 MiB is what limits a connection.
+const LONG: Duration = Duration::from_millis(4);
 /// The window after a connection was lost: it grows again with every transfer that ends well, for on a link that
 /// breaks often, much at once is much lost at once, and nothing would ever be whole.
 const WINDOW_AFTER_LOSS: u64 = WINDOW / 16;
@@ -214,7 +217,7 @@ impl Pool {
 
     /// Opens one more connection in the background, if there may be more. Refused once, it is not tried again.
     fn grow(self: &Arc<Self>, alive: usize) {
-        if alive >= self.options.connections || !self.may_grow.load(Relaxed) || self.growing.swap(true, Relaxed) {
+        if alive >= self.most() || !self.may_grow.load(Relaxed) || self.growing.swap(true, Relaxed) {
             return;
         }
         let pool = Arc::clone(self);
@@ -226,6 +229,15 @@ impl Pool {
             drop(handshake);
             pool.growing.store(false, Relaxed);
         });
+    }
+
+    /// How many connections are worth their handshakes. On a long link each adds a window; on a short one the cipher limits,
+    /// and each adds the work of another core, if there is one to spare for each end.
+    fn most(&self) -> usize {
+        let trip = self.alive().iter().filter_map(|slot| slot.connection.ssh.meter.round_trip()).min();
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        let useful = if trip.is_none_or(|trip| trip >= LONG) { usize::MAX } else { (cores / 2).max(1) };
+        self.options.connections.min(useful)
     }
 
     /// Ends all connections; calls under way fail.
