@@ -249,6 +249,23 @@ async fn a_stalled_link_is_given_up_and_the_work_done_on_a_new_one() {
     assert_eq!(store.stat(chunk(1)).await, Ok(None));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_nobody_looks_at_keep_no_one_else_waiting() {
+    let server = Sshd::start();
+    let store = with_dirs(server.options()).await;
+    store.put(chunk(1), bytes(1, 1000)).await.unwrap();
+    // More than one window holds, each looked at once and then no more.
+    let mut left: Vec<_> = (0..200).map(|_| store.get(chunk(1), Length::Exactly(1000))).collect();
+    for call in &mut left {
+        let _ = futures_util::poll!(call);
+    }
+    let put = store.put(chunk(2), bytes(2, MIB));
+    tokio::time::timeout(Duration::from_secs(60), put).await.expect("it hangs").unwrap();
+    for call in left {
+        assert_eq!(call.await.unwrap().len(), 1000);
+    }
+}
+
 /// Long enough, each way, that a connection's window limits it.
 const A_LONG_WAY: Duration = Duration::from_millis(4);
 

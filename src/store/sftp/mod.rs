@@ -22,6 +22,7 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
+use tokio::sync::oneshot;
 
 /// Where the repository is, and how it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,25 +151,40 @@ impl SftpStore {
         self.pool.connections()
     }
 
-    /// A place on a connection: for a transfer of up to `bytes`, or for a question.
-    async fn ticket(&self, bytes: Option<u64>) -> Result<Ticket, StoreError> {
-        self.traffic.call();
-        match bytes {
-            Some(bytes) => self.pool.transfer(bytes).await,
-            None => self.pool.question().await,
-        }
-    }
-
-    /// Runs the call on a task of its own, which goes on to its end when the caller has lost interest: requests
-    /// must not be dropped on a connection that lives on.
-    async fn run<T, F>(&self, bytes: Option<u64>, call: impl FnOnce(Ticket) -> F + Send) -> Result<T, StoreError>
+    /// Runs the call on a task of its own, as soon as there is a place for it on a connection: for a transfer of up to `bytes`,
+    /// or for a question.
+    ///
+    /// A caller that has lost interest stops the waiting, but not a call that has begun: requests must not be dropped on a
+    /// connection that lives on. A caller that is slow to look at the outcome keeps no one else waiting: whoever has a place, or is
+    /// next to get one, goes on without it.
+    async fn run<T, F>(
+        &self,
+        bytes: Option<u64>,
+        call: impl FnOnce(Ticket) -> F + Send + 'static,
+    ) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        let call = call(self.ticket(bytes).await?);
-        let ended = tokio::spawn(call).await;
-        ended.map_err(|error| StoreError::new(ErrorKind::Other, "use", &self.address, error.to_string()))?
+        self.traffic.call();
+        let (_interest, lost) = oneshot::channel::<()>();
+        let (pool, address) = (Arc::clone(&self.pool), self.address.clone());
+        let gone = move || StoreError::new(ErrorKind::Other, "use", &address, "no one waits for it any more");
+        let ended = tokio::spawn(async move {
+            let place = async {
+                match bytes {
+                    Some(bytes) => pool.transfer(bytes).await,
+                    None => pool.question().await,
+                }
+            };
+            let ticket = tokio::select! {
+                ticket = place => ticket?,
+                _ = lost => return Err(gone()),
+            };
+            call(ticket).await
+        });
+        let lost = |error| StoreError::new(ErrorKind::Other, "use", &self.address, format!("the call was lost: {error}"));
+        ended.await.map_err(lost)?
     }
 }
 
