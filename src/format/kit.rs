@@ -151,7 +151,8 @@ fn to_numbers(bytes: &[u8; LENGTH]) -> Zeroizing<Vec<u16>> {
 
 /// The bytes that [`to_numbers`] was given; `None` where the bits that fill the last number are not zero.
 fn to_bytes(numbers: &[u16]) -> Option<Zeroizing<[u8; LENGTH]>> {
-    let bit = |at: usize| numbers.get(at / WORD_BITS).map_or(0, |number| number >> (WORD_BITS - 1 - at % WORD_BITS) & 1);
+    let bit =
+        |at: usize| numbers.get(at / WORD_BITS).map_or(0, |number| number >> (WORD_BITS - 1 - at % WORD_BITS) & 1);
     let byte = |place: usize| (0..8).fold(0u8, |byte, at| byte << 1 | bit(place * 8 + at) as u8);
     let is_filled_with_zeros = (LENGTH * 8..numbers.len() * WORD_BITS).all(|at| bit(at) == 0);
     is_filled_with_zeros.then(|| Zeroizing::new(std::array::from_fn(byte)))
