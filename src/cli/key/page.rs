@@ -54,8 +54,8 @@ It asks for the password. If that is lost, the words above set a new one (type t
 
 const WITHOUT_NFZ: &str = "\
 HOW TO RESTORE WITHOUT NFZ
-Copy the whole directory of the repository to ./copy (sftp -r, rsync, cp -r). Then, with Python and the
-files in spec/reference/ of nfz's source, which its README explains:
+Copy the whole directory of the repository to ./copy (sftp -r, rsync, cp -r). Then, with Python and
+the files in spec/reference/ of nfz's source, which its README explains:
     python3 nfz_read.py ./copy restore latest ./out
 ";
 
