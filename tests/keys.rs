@@ -400,6 +400,10 @@ async fn an_old_slot_that_a_server_brings_back_opens_what_is_older_and_writes_no
     let outdated = must_open(&store, 0).await;
     assert!(matches!(outdated.check_writable(), Err(RepositoryError::Outdated { epoch: 0, newest: 1 })));
     assert_all_restore(&outdated, 1).await;
+    for slot in outdated.slots().await.unwrap() {
+        let refused = outdated.remove_slot(&to_hex(&slot.id), true).await;
+        assert!(matches!(refused, Err(KeyError::Repository(RepositoryError::Outdated { .. }))), "{refused:?}");
+    }
     let refused = engine_sync::sync(outdated, growing.source.path().into(), sync_options(), Arc::new(Silent)).await;
     assert!(refused.is_err());
     growing.save(&must_open(&store, 1).await).await;
@@ -424,6 +428,17 @@ async fn a_lost_keyring_is_named() {
     assert!(matches!(open(&store, 0).await, Err(RepositoryError::NoKeyring(1))));
     store.replace(keyring, bytes::Bytes::from_static(&[7; 96]));
     assert!(matches!(open(&store, 0).await, Err(RepositoryError::NoKeyring(1))));
+}
+
+#[tokio::test]
+async fn a_password_that_is_added_while_another_client_rotates_is_not_left_half_added() {
+    let store = fresh().await;
+    let early = must_open(&store, 0).await;
+    must_open(&store, 0).await.rotate(&word(0), &CHEAP, false).await.unwrap();
+    let refused = early.add_slot(&word(1), &CHEAP).await;
+    let outdated = RepositoryError::Outdated { epoch: 0, newest: 1 }.to_string();
+    assert_eq!(refused.map_err(|error| error.to_string()), Err(outdated));
+    assert_eq!(must_open(&store, 0).await.slots().await.unwrap().len(), 1);
 }
 
 // ---- slots ----

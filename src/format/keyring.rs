@@ -95,7 +95,10 @@ impl Keyring {
         let opened = cipher(newest, &self.repository()).decrypt(&nonce, payload);
         let opened = Zeroizing::new(opened.map_err(|_| KeyringError::NotAuthentic)?);
         let (secrets, _) = opened.as_chunks::<SECRET>();
-        Ok(secrets.iter().map(|secret| Zeroizing::new(*secret)).collect())
+        // With room for the newest, so that no copy stays behind where it is added.
+        let mut older = Vec::with_capacity(secrets.len() + 1);
+        older.extend(secrets.iter().map(|secret| Zeroizing::new(*secret)));
+        Ok(older)
     }
 
     /// The epoch under whose secret it is sealed; it holds those of all epochs before.

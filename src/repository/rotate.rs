@@ -41,8 +41,8 @@ impl Repository {
         others_may_go: bool,
     ) -> Result<Rotated, KeyError> {
         self.check_writable()?;
-        let mut masters = self.unlocked.masters.clone();
-        if masters.len() >= EPOCHS_MAX {
+        let older = &self.unlocked.masters;
+        if older.len() >= EPOCHS_MAX {
             return Err(KeyError::TooManyEpochs);
         }
         let slots: Vec<SlotInfo> = self.slots().await?.into_iter().filter(|slot| slot.is_ours).collect();
@@ -51,10 +51,13 @@ impl Repository {
             return Err(KeyError::OthersWouldGo(others));
         }
         let newest: Secret = Zeroizing::new(random()?);
+        // With room for all, so that no copy of a secret stays behind.
+        let mut masters = Vec::with_capacity(older.len() + 1);
+        masters.extend_from_slice(older);
         masters.push(newest.clone());
         let epoch = self.keys.epoch() + 1;
         let keyring = self.put_keyring(&masters).await?;
-        let mut removed = self.make_room(&others).await?;
+        let mut removed = self.make_room(&others, keyring).await?;
         let slot = self.put_slot(epoch, &newest, credentials, options).await?;
         self.confirm_rotation(epoch, slot, keyring).await?;
         removed.extend(self.remove_older(epoch).await?);
@@ -85,23 +88,26 @@ impl Repository {
         Ok(name)
     }
 
-    /// Where there is no room for another slot, one of those that go anyway goes first.
-    async fn make_room(&self, others: &[SlotId]) -> Result<Vec<SlotId>, KeyError> {
-        if self.list_slots().await?.len() < SLOTS_MAX {
-            return Ok(Vec::new());
+    /// Where there is no room for another slot, some of those that go anyway go first. Where that is not enough, the keyring goes.
+    async fn make_room(&self, others: &[SlotId], keyring: Name) -> Result<Vec<SlotId>, KeyError> {
+        let mut gone = Vec::new();
+        while self.list_slots().await?.len() >= SLOTS_MAX {
+            let Some(other) = others.get(gone.len()) else {
+                self.store.remove(keyring).await?;
+                return Err(KeyError::TooMany);
+            };
+            self.store.remove(Name::Key(*other)).await?;
+            gone.push(*other);
         }
-        let first = *others.first().ok_or(KeyError::TooMany)?;
-        self.store.remove(Name::Key(first)).await?;
-        Ok(vec![first])
+        Ok(gone)
     }
 
     /// Withdraws where another rotation has put a slot too, or taken this one's keyring for a leftover.
     async fn confirm_rotation(&self, epoch: Epoch, slot: SlotId, keyring: Name) -> Result<(), KeyError> {
         let slots = self.slots().await?;
-        let is_other = |other: &SlotInfo| {
-            other.id != slot && other.is_ours && other.slot.as_ref().is_ok_and(|other| other.epoch() >= epoch)
-        };
-        if !slots.iter().any(is_other) && self.store.stat(keyring).await?.is_some() {
+        let is_other = |other: &SlotInfo| other.id != slot && other.epoch().is_some_and(|other| other >= epoch);
+        let is_seen = slots.iter().any(|seen| seen.id == slot);
+        if is_seen && !slots.iter().any(is_other) && self.store.stat(keyring).await?.is_some() {
             return Ok(());
         }
         self.store.remove(Name::Key(slot)).await?;
@@ -111,7 +117,7 @@ impl Repository {
 
     /// Removes the slots of epochs before this one, then their keyrings.
     async fn remove_older(&self, epoch: Epoch) -> Result<Vec<SlotId>, KeyError> {
-        let is_older = |slot: &SlotInfo| slot.is_ours && slot.slot.as_ref().is_ok_and(|slot| slot.epoch() < epoch);
+        let is_older = |slot: &SlotInfo| slot.epoch().is_some_and(|older| older < epoch);
         let older: Vec<SlotId> = self.slots().await?.into_iter().filter(is_older).map(|slot| slot.id).collect();
         for id in &older {
             self.store.remove(Name::Key(*id)).await?;

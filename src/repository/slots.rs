@@ -37,6 +37,14 @@ pub struct SlotInfo {
     pub in_use: bool,
 }
 
+impl SlotInfo {
+    /// The epoch that it opens; none where it is no slot of this repository.
+    #[must_use]
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.slot.as_ref().ok().filter(|_| self.is_ours).map(Slot::epoch)
+    }
+}
+
 /// Why keys cannot be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -121,12 +129,14 @@ impl Repository {
         }
         let (epoch, master) = self.newest_secret()?;
         let id = self.put_slot(epoch, master, credentials, options).await?;
-        // Another client may have added one meanwhile.
-        if self.list_slots().await?.len() > SLOTS_MAX {
-            self.store.remove(Name::Key(id)).await?;
-            return Err(KeyError::TooMany);
+        // Another client may have added one meanwhile, or rotated.
+        let listed = self.list_slots().await?;
+        let newest = self.slots().await?.iter().filter_map(|slot| slot.epoch()).max().unwrap_or(epoch);
+        if listed.len() <= SLOTS_MAX && newest <= epoch {
+            return Ok(id);
         }
-        Ok(id)
+        self.store.remove(Name::Key(id)).await?;
+        if newest > epoch { Err(RepositoryError::Outdated { epoch, newest }.into()) } else { Err(KeyError::TooMany) }
     }
 
     /// Puts a slot that `credentials` open in the place of the one that opened the repository. The new one's id.
@@ -143,8 +153,10 @@ impl Repository {
     /// Removes the slot whose id begins with `prefix`; the one that opened the repository only if it `may_be_in_use`.
     ///
     /// # Errors
-    /// [`KeyError::NoSuchSlot`], [`KeyError::LastSlot`], [`KeyError::InUse`], and what the store says.
+    /// [`KeyError::NoSuchSlot`], [`KeyError::LastSlot`], [`KeyError::InUse`], [`RepositoryError::Outdated`], and what the
+    /// store says.
     pub async fn remove_slot(&self, prefix: &str, may_be_in_use: bool) -> Result<SlotId, KeyError> {
+        self.check_writable()?;
         let slots = self.slots().await?;
         let found: Vec<&SlotInfo> = slots.iter().filter(|slot| to_hex(&slot.id).starts_with(prefix)).collect();
         let [found] = found[..] else {
@@ -163,7 +175,7 @@ impl Repository {
 
     /// Whether whoever opens the slot can read everything.
     fn opens_all(&self, slot: &SlotInfo) -> bool {
-        slot.is_ours && slot.slot.as_ref().is_ok_and(|slot| slot.epoch() >= self.keys.epoch())
+        slot.epoch().is_some_and(|epoch| epoch >= self.keys.epoch())
     }
 
     /// Brings `removed` back if no slot is left, since another client removed the others meanwhile.

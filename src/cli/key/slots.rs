@@ -29,7 +29,7 @@ pub(super) async fn list(context: &Context, args: &ListArgs) -> Result<Exit, Fai
     } else {
         rows(&slots, &TimeZone::system()).iter().for_each(|row| context.view.line(row));
     }
-    if slots.iter().any(|slot| epoch(slot).is_some_and(|epoch| epoch < opened.repository.keys().epoch())) {
+    if slots.iter().any(|slot| slot.epoch().is_some_and(|epoch| epoch < opened.repository.keys().epoch())) {
         context.view.note(
             "Slots of an older epoch are left from a rotation that was cut off: they open only what is older. Remove them.",
         );
@@ -131,10 +131,6 @@ async fn finish(context: &Context, opened: Opened, report: KeyReport) -> Result<
     context.view.document(Document::KeyReport(report));
     opened.close().await;
     Ok(Exit::Done)
-}
-
-fn epoch(info: &SlotInfo) -> Option<u16> {
-    info.slot.as_ref().ok().filter(|_| info.is_ours).map(|slot| slot.epoch())
 }
 
 /// Why a slot opens nothing here, whatever is given.
