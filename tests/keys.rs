@@ -97,7 +97,7 @@ impl Growing {
 enum Change {
     Add(usize),
     Remove(usize, usize),
-    Change(usize),
+    Replace(usize),
     Rotate(usize),
     RotateToNew(usize),
 }
@@ -107,7 +107,7 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
     let change = prop_oneof![
         4 => any().prop_map(Change::Add),
         3 => (any(), any()).prop_map(|(by, which)| Change::Remove(by, which)),
-        2 => any().prop_map(Change::Change),
+        2 => any().prop_map(Change::Replace),
         1 => any().prop_map(Change::Rotate),
         1 => any().prop_map(Change::RotateToNew),
     ];
@@ -132,7 +132,7 @@ impl Model {
 
     async fn apply(&mut self, store: &Arc<MemoryStore>, change: &Change) {
         let by = match change {
-            Change::Add(by) | Change::Remove(by, _) | Change::Change(by) | Change::Rotate(by) => self.place(*by),
+            Change::Add(by) | Change::Remove(by, _) | Change::Replace(by) | Change::Rotate(by) => self.place(*by),
             Change::RotateToNew(by) => self.place(*by),
         };
         let repository = must_open(store, self.slots[by].0).await;
@@ -143,7 +143,7 @@ impl Model {
                 self.slots.push((new, slot));
             }
             Change::Remove(_, which) => self.remove(&repository, by, self.place(*which)).await,
-            Change::Change(_) => {
+            Change::Replace(_) => {
                 let new = self.fresh_word();
                 self.slots[by] = (new, repository.change_slot(&word(new), &CHEAP).await.unwrap());
             }

@@ -44,26 +44,32 @@ impl From<&SlotInfo> for KeySlot {
 
 /// The outcome of one of the verbs under `nfz key`.
 #[derive(Serialize)]
-#[serde(tag = "verb", rename_all = "snake_case")]
+#[serde(tag = "verb")]
 pub enum KeyReport {
     /// `nfz key add`.
-    KeyAdd { slot: String },
+    #[serde(rename = "key_add")]
+    Add { slot: String },
     /// `nfz key remove`.
-    KeyRemove { removed: Vec<String> },
+    #[serde(rename = "key_remove")]
+    Remove { removed: Vec<String> },
     /// `nfz key change`.
-    KeyChange { slot: String },
+    #[serde(rename = "key_change")]
+    Change { slot: String },
     /// `nfz key rotate`.
-    KeyRotate { epoch: u16, slot: String, removed: Vec<String> },
+    #[serde(rename = "key_rotate")]
+    Rotate { epoch: u16, slot: String, removed: Vec<String> },
     /// `nfz key export-kit`.
-    KeyExportKit { repository: String, epoch: u16, with_secret: bool, page: Option<String> },
+    #[serde(rename = "key_export_kit")]
+    ExportKit { repository: String, epoch: u16, with_secret: bool, page: Option<String> },
     /// `nfz key import-kit`.
-    KeyImportKit { repository: String, epoch: u16, with_secret: bool, snapshots: u64, slot: Option<String> },
+    #[serde(rename = "key_import_kit")]
+    ImportKit { repository: String, epoch: u16, with_secret: bool, snapshots: u64, slot: Option<String> },
 }
 
 impl From<&Rotated> for KeyReport {
     fn from(rotated: &Rotated) -> Self {
         let removed = rotated.removed.iter().map(|id| to_hex(id)).collect();
-        Self::KeyRotate { epoch: rotated.epoch, slot: to_hex(&rotated.slot), removed }
+        Self::Rotate { epoch: rotated.epoch, slot: to_hex(&rotated.slot), removed }
     }
 }
 
@@ -78,12 +84,12 @@ pub(crate) mod tests {
             SlotInfo { id: [1; 16], modified: 1, slot: Err(SlotError::Malformed), is_ours: false, in_use: false };
         let (repository, epoch, page) = ("00".to_owned(), 1, Some("page".to_owned()));
         let reports = [
-            KeyReport::KeyAdd { slot: "00".into() },
-            KeyReport::KeyRemove { removed: vec!["00".into()] },
-            KeyReport::KeyChange { slot: "00".into() },
+            KeyReport::Add { slot: "00".into() },
+            KeyReport::Remove { removed: vec!["00".into()] },
+            KeyReport::Change { slot: "00".into() },
             (&Rotated { epoch, slot: [1; 16], removed: vec![[2; 16]] }).into(),
-            KeyReport::KeyExportKit { repository: repository.clone(), epoch, with_secret: true, page },
-            KeyReport::KeyImportKit { repository, epoch, with_secret: true, snapshots: 1, slot: None },
+            KeyReport::ExportKit { repository: repository.clone(), epoch, with_secret: true, page },
+            KeyReport::ImportKit { repository, epoch, with_secret: true, snapshots: 1, slot: None },
         ];
         let reports = reports.into_iter().map(Document::KeyReport);
         reports.chain([Document::KeySlot((&info).into())]).collect()

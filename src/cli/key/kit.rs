@@ -54,7 +54,7 @@ pub(super) async fn export(context: &Context, args: &ExportArgs) -> Result<Exit,
         None if context.view.json => shown = Some(page.to_string()),
         None => page.lines().for_each(|line| context.view.line(line)),
     }
-    context.view.document(Document::KeyReport(KeyReport::KeyExportKit { repository, epoch, with_secret, page: shown }));
+    context.view.document(Document::KeyReport(KeyReport::ExportKit { repository, epoch, with_secret, page: shown }));
     opened.close().await;
     Ok(Exit::Done)
 }
@@ -105,7 +105,7 @@ pub(super) async fn import(context: &Context, args: &ImportArgs) -> Result<Exit,
     context.view.summary(&[proof(with_secret, snapshots)]);
     let slot = add_password(context, args, &opened, &address).await?;
     let epoch = opened.repository.keys().epoch();
-    let report = KeyReport::KeyImportKit { repository, epoch, with_secret, snapshots, slot };
+    let report = KeyReport::ImportKit { repository, epoch, with_secret, snapshots, slot };
     context.view.document(Document::KeyReport(report));
     opened.close().await;
     Ok(Exit::Done)

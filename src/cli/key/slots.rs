@@ -45,7 +45,7 @@ pub(super) async fn add(context: &Context, args: &AddArgs) -> Result<Exit, Failu
     let credentials = args.new.read(context, &address.to_string()).await?;
     let slot = to_hex(&opened.repository.add_slot(&credentials, &args.new.options()).await?);
     context.view.summary(&[format!("Added key slot {}. What opened the repository before still does.", short(&slot))]);
-    finish(context, opened, KeyReport::KeyAdd { slot }).await
+    finish(context, opened, KeyReport::Add { slot }).await
 }
 
 pub(super) async fn remove(context: &Context, args: &RemoveArgs) -> Result<Exit, Failure> {
@@ -59,7 +59,7 @@ pub(super) async fn remove(context: &Context, args: &RemoveArgs) -> Result<Exit,
     context.view.note(
         "Whoever copied it before can still use it with its password: nfz key rotate shuts them out of what comes.",
     );
-    finish(context, opened, KeyReport::KeyRemove { removed: vec![removed] }).await
+    finish(context, opened, KeyReport::Remove { removed: vec![removed] }).await
 }
 
 fn no_id() -> Failure {
@@ -79,7 +79,7 @@ pub(super) async fn change(context: &Context, args: &ChangeArgs) -> Result<Exit,
     let slot = to_hex(&opened.repository.change_slot(&credentials, &args.new.options()).await?);
     let done = format!("Changed: key slot {} is in the place of the one that opened the repository.", short(&slot));
     context.view.summary(&[done]);
-    finish(context, opened, KeyReport::KeyChange { slot }).await
+    finish(context, opened, KeyReport::Change { slot }).await
 }
 
 pub(super) async fn rotate(context: &Context, args: &RotateArgs) -> Result<Exit, Failure> {
