@@ -129,7 +129,7 @@ impl Page<'_> {
             let _ = writeln!(svg, "<text x=\"{LEFT}\" y=\"{y:.1}\">{}</text>", escaped(line).as_str());
         }
         svg.push_str("</g>\n");
-        let top = TEXT_TOP + text.lines().count() as f32 * LINE_HEIGHT;
+        let top = TEXT_TOP + text.lines().count() as f32 * LINE_HEIGHT + QUIET;
         write_code(&mut svg, &code, top);
         svg.push_str("</svg>\n");
         Ok(svg)
@@ -141,6 +141,8 @@ const LEFT: f32 = 15.0;
 const TEXT_TOP: f32 = 18.0;
 const LINE_HEIGHT: f32 = 4.4;
 const CODE_SIDE: f32 = 80.0;
+/// White above the code, which readers ask for.
+const QUIET: f32 = 2.0;
 
 /// One square for each dark module.
 fn write_code(svg: &mut String, code: &QrCode, top: f32) {
@@ -253,7 +255,7 @@ mod tests {
         let words = words();
         let text = page(Some(&words)).text();
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{}", *text);
-        let height = TEXT_TOP + text.lines().count() as f32 * LINE_HEIGHT + CODE_SIDE;
+        let height = TEXT_TOP + text.lines().count() as f32 * LINE_HEIGHT + QUIET + CODE_SIDE;
         assert!(height < 285.0, "{height}");
     }
 
