@@ -6,7 +6,8 @@
 //! main.rs           parse, run, exit code
 //! cli/              a file a verb: arguments → options → printed report
 //!   args, positional, address, values, at      what was typed, and what it means
-//!   password, open                             from an address to an open repository
+//!   password, new_secret, open                 from an address to an open repository
+//!   key/                                       passwords, key files, rotation, recovery kits
 //!   view, progress, figures, json, text        all that is printed
 //!   failure, exit                              errors → message, hint, exit code
 //! engine/           what nfz does: a file, or a directory, a verb
@@ -17,6 +18,7 @@
 //!   tree, presence                             a manifest that is streamed, what the store has
 //!   event, problem, error                      what is told while it goes on, what does not stop it, what does
 //! repository.rs     keys + store: init, open, fetch, commit
+//! repository/       unlock: slots and keyring → master secrets; slots, rotate: changes of keys
 //! store/            named objects: sftp/, dir, memory; decorators retry, limit, record, fault; one contract
 //! format/           what the bytes mean. One file, one page of the specification, or a part of one
 //! clock.rs          what time it is
@@ -25,11 +27,11 @@
 //! | specification | code |
 //! |---|---|
 //! | 1 Objects | [`format::name`], [`format::id`], [`format::repository_file`], [`format::config`], [`format::limits`]; [`store`] |
-//! | 2 Keys | [`format::keys`] |
+//! | 2 Keys | [`format::keys`], [`format::keyring`], [`format::kit`] |
 //! | 3 Sealing | [`format::seal`] |
 //! | 4 Chunking | [`format::chunker`], [`format::segment_writer`] |
 //! | 5 Manifest | [`format::encoding`], [`format::path`], [`format::manifest`], [`format::extents`], [`format::snapshot`] |
-//! | 6 Operations | [`engine::sync`], [`engine::restore`], [`engine::verify`], [`engine::history`], [`engine::presence`] |
+//! | 6 Operations | [`repository`], [`engine::sync`], [`engine::restore`], [`engine::verify`], [`engine::history`], [`engine::presence`] |
 //!
 //! Begin with [`engine::sync`] and go down wherever you want to know more.
 //!

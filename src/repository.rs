@@ -5,8 +5,9 @@
 use crate::format::{
     config::{Config, ConfigError},
     id::{Id, OfKind, SnapshotId},
-    keys::{KdfCost, Keys, RepositoryId, Secret, Slot, SlotError, SlotRandomness},
-    limits::{OBJECT_MAX, REPOSITORY_FILE_MAX, SLOT_MAX, SLOTS_MAX},
+    keys::{Epoch, KdfCost, Keys, RepositoryId, Secret, Slot, SlotError, SlotRandomness},
+    kit::KitSecret,
+    limits::{OBJECT_MAX, REPOSITORY_FILE_MAX},
     name::{Dir, Name},
     repository_file::{self, RepositoryFileError},
     seal::{Compression, OpenError, Opener, Sealer},
@@ -20,11 +21,18 @@ use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
+use unlock::{Opening, Unlocked};
 use zeroize::Zeroizing;
 
-pub use crate::format::keys::Credentials;
+mod rotate;
+mod slots;
+mod unlock;
 
-/// How a repository is made.
+pub use crate::format::keys::Credentials;
+pub use rotate::{ROTATION_LASTS, Rotated};
+pub use slots::{KeyError, SlotId, SlotInfo};
+
+/// How a repository, or a key slot, is made.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct InitOptions {
     /// Memory for Argon2id in KiB, where not the default.
@@ -70,9 +78,17 @@ pub enum RepositoryError {
     /// `nfz-repository` is unusable.
     #[error("nfz-repository: {0}")]
     RepositoryFile(#[from] RepositoryFileError),
-    /// It was made by a later version of the program.
-    #[error("this repository has been rotated to key epoch {0}, which this version cannot read: use a newer one")]
-    UnknownEpoch(u16),
+    /// The secrets of the epochs before this one are not to be had.
+    #[error("the keyring of key epoch {0}, which holds the keys of all epochs before it, is missing or damaged")]
+    NoKeyring(Epoch),
+    /// What was given opens an epoch that is not the newest: enough to read what is older.
+    #[error("this password or key file is of key epoch {epoch}, and the repository has been rotated to epoch {newest}")]
+    Outdated {
+        /// The epoch that was opened.
+        epoch: Epoch,
+        /// The newest that a slot shows.
+        newest: Epoch,
+    },
     /// An object is not what it should be.
     #[error("{name} is damaged: {why}")]
     Damaged {
@@ -109,6 +125,8 @@ pub enum RepositoryError {
 pub struct Repository {
     store: Arc<dyn Store>,
     keys: Arc<Keys>,
+    /// Master secrets and what gave them: new slots and keyrings are made of these.
+    unlocked: Unlocked,
     config: Config,
     config_name: Name,
     /// Made by this very run.
@@ -168,15 +186,18 @@ impl Repository {
             compute(move || Slot::create(repository, 0, &master, &credentials, cost, &random)).await?
         };
         let slot = slot.map_err(RepositoryError::CannotMakeSlot)?;
-        let keys = Arc::new(Keys::derive(repository, &[master]).ok_or(RepositoryError::WrongPassword)?);
+        let slot_id = random()?;
+        let unlocked = Unlocked { masters: vec![master], opened_by: Some(Name::Key(slot_id)), newest: 0 };
+        let keys = unlocked.keys(repository)?;
         let config = Config::new(crate::clock::now());
         let dirs: Vec<Dir> = Dir::all().collect();
         store.create_dirs(&dirs).await?;
-        store.put(Name::Key(random()?), Bytes::copy_from_slice(slot.as_bytes())).await?;
+        store.put(Name::Key(slot_id), Bytes::copy_from_slice(slot.as_bytes())).await?;
         let config_name = put_config(&*store, &keys, &config).await?;
         // Last: a repository is there once this file is.
         store.put(Name::Repository, Bytes::from(repository_file::text(&repository))).await?;
-        let repository = Self { store, keys, config, config_name, is_new: true, preview: Preview::default() };
+        let preview = Preview::default();
+        let repository = Self { store, keys, unlocked, config, config_name, is_new: true, preview };
         repository.confirm().await?;
         Ok(repository)
     }
@@ -201,7 +222,7 @@ impl Repository {
     /// # Errors
     /// [`RepositoryError::NoRepository`], [`RepositoryError::WrongPassword`], and many more.
     pub async fn open(store: Arc<dyn Store>, credentials: &Credentials) -> Result<Self, RepositoryError> {
-        Self::open_listing(store, credentials, false).await
+        Self::open_by(store, Opening::Credentials(credentials), false).await
     }
 
     /// As [`open`](Repository::open). Where few chunks are there and they `are_wanted`, they are listed while the password is
@@ -214,7 +235,36 @@ impl Repository {
         credentials: &Credentials,
         are_wanted: bool,
     ) -> Result<Self, RepositoryError> {
-        let address = store.address();
+        Self::open_by(store, Opening::Credentials(credentials), are_wanted).await
+    }
+
+    /// Opens the repository in `store` with the words of a recovery kit, also where no key slot is left.
+    ///
+    /// # Errors
+    /// As [`open`](Repository::open).
+    pub async fn open_with_kit(store: Arc<dyn Store>, secret: &KitSecret) -> Result<Self, RepositoryError> {
+        Self::open_by(store, Opening::Kit(secret), false).await
+    }
+
+    /// The id that the repository in `store` gives itself; only opening it confirms that.
+    ///
+    /// # Errors
+    /// [`RepositoryError::NoRepository`], and what the store says.
+    pub async fn id_in(store: &dyn Store) -> Result<RepositoryId, RepositoryError> {
+        let file = store.get(Name::Repository, Length::AtMost(REPOSITORY_FILE_MAX)).await;
+        Self::parse_file(store, file)
+    }
+
+    fn parse_file(store: &dyn Store, file: Result<Bytes, StoreError>) -> Result<RepositoryId, RepositoryError> {
+        match file {
+            Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                Err(RepositoryError::NoRepository { address: store.address() })
+            }
+            other => Ok(repository_file::parse(&other?)?),
+        }
+    }
+
+    async fn open_by(store: Arc<dyn Store>, opening: Opening<'_>, are_wanted: bool) -> Result<Self, RepositoryError> {
         let (file, keys, configs, snapshots, shard) = future::join5(
             store.get(Name::Repository, Length::AtMost(REPOSITORY_FILE_MAX)),
             list_or_empty(&*store, Dir::Keys),
@@ -223,26 +273,21 @@ impl Repository {
             list_or_empty(&*store, Dir::Shard(0)),
         )
         .await;
-        let file = match file {
-            Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                return Err(RepositoryError::NoRepository { address });
-            }
-            other => other?,
-        };
-        let repository = repository_file::parse(&file)?;
+        let repository = Self::parse_file(&*store, file)?;
         let (keys, configs) = (keys?, configs?);
         let shard = shard?;
         let mut preview = Preview { snapshots: snapshots?, first_shard: shard.len(), ..Preview::default() };
         let are_wanted = are_wanted && shard.len() as u64 * 256 <= LIST_MAX;
-        let unlocked = unlock(&store, repository, &keys, credentials);
+        let unlocked = unlock::unlock(&store, repository, &keys, opening);
         let sealed = future::join(fetch_configs(&*store, &configs), fetch_roots(&*store, &preview.snapshots));
         let shards = async { if are_wanted { list_shards(&*store, shard).await } else { None } };
-        let (keys, (sealed_configs, roots), shards) = future::join3(unlocked, sealed, shards).await;
+        let (unlocked, (sealed_configs, roots), shards) = future::join3(unlocked, sealed, shards).await;
         preview.shards = shards.into();
-        let keys = Arc::new(keys?);
+        let unlocked = unlocked?;
+        let keys = unlocked.keys(repository)?;
         preview.roots = roots;
         let (config_name, config) = choose_config(&keys, sealed_configs?)?;
-        Ok(Self { store, keys, config, config_name, is_new: false, preview })
+        Ok(Self { store, keys, unlocked, config, config_name, is_new: false, preview })
     }
 
     /// The repository's id.
@@ -269,11 +314,16 @@ impl Repository {
         &self.config
     }
 
-    /// Refuses a repository whose configuration this program can read by but not write by.
+    /// Refuses a repository whose configuration this program can read by but not write by, and one that has been rotated
+    /// since what opened it was made: what is sealed with older keys gives away what the rotation was for.
     ///
     /// # Errors
-    /// [`RepositoryError::Config`].
+    /// [`RepositoryError::Config`], [`RepositoryError::Outdated`].
     pub fn check_writable(&self) -> Result<(), RepositoryError> {
+        let (epoch, newest) = (self.keys.epoch(), self.unlocked.newest);
+        if epoch < newest {
+            return Err(RepositoryError::Outdated { epoch, newest });
+        }
         self.config.check_for_writing().map_err(|why| RepositoryError::Config { name: self.config_name, why })
     }
 
@@ -464,63 +514,6 @@ async fn put_config(store: &dyn Store, keys: &Keys, config: &Config) -> Result<N
     let sealed = Sealer::new(Compression::Off).seal(keys, id, &plaintext).map_err(|why| too_large(why.to_string()))?;
     store.put(Name::Config(id), Bytes::from(sealed)).await?;
     Ok(Name::Config(id))
-}
-
-/// Fetches the key slots and opens the first that the credentials open.
-async fn unlock(
-    store: &Arc<dyn Store>,
-    repository: RepositoryId,
-    listed: &[Listed],
-    credentials: &Credentials,
-) -> Result<Keys, RepositoryError> {
-    let mut names: Vec<(Name, u64)> = listed.iter().map(|slot| (slot.name, slot.length)).collect();
-    names.sort_unstable();
-    names.truncate(SLOTS_MAX);
-    let objects = names.iter().map(|&(name, _)| store.get(name, Length::AtMost(SLOT_MAX)));
-    let objects = future::join_all(objects).await;
-    let mut slots = Vec::new();
-    let mut refused = None;
-    let mut failed = None;
-    for ((name, _), object) in names.into_iter().zip(objects) {
-        match object.map(|object| Slot::parse(&object)) {
-            Ok(Ok(slot)) if slot.repository() == repository => slots.push((name, slot)),
-            Ok(Ok(_)) => {}
-            Ok(Err(why)) => refused = Some((name, why)),
-            Err(error) if error.kind == ErrorKind::WrongLength => refused = Some((name, SlotError::Malformed)),
-            Err(error) => failed = Some(error),
-        }
-    }
-    match failed {
-        Some(error) if slots.is_empty() => return Err(error.into()),
-        _ if slots.is_empty() => return Err(RepositoryError::NoSlot(refused)),
-        _ => {}
-    }
-    let credentials = credentials.clone();
-    compute(move || open_slots(repository, &slots, &credentials)).await?
-}
-
-fn open_slots(
-    repository: RepositoryId,
-    slots: &[(Name, Slot)],
-    credentials: &Credentials,
-) -> Result<Keys, RepositoryError> {
-    let mut missing = None;
-    let mut damaged = None;
-    let mut is_wrong = false;
-    for (name, slot) in slots {
-        match slot.open(credentials) {
-            Ok(_) if slot.epoch() != 0 => return Err(RepositoryError::UnknownEpoch(slot.epoch())),
-            Ok(master) => return Keys::derive(repository, &[master]).ok_or(RepositoryError::WrongPassword),
-            Err(SlotError::WrongCredentials) => is_wrong = true,
-            Err(why @ (SlotError::NeedsPassword | SlotError::NeedsKeyFile)) => missing = Some(why),
-            Err(why) => damaged = Some(RepositoryError::Damaged { name: *name, why: why.to_string() }),
-        }
-    }
-    match (damaged, missing) {
-        (Some(damaged), _) => Err(damaged),
-        (None, Some(why)) if !is_wrong => Err(RepositoryError::MissingCredential(why)),
-        _ => Err(RepositoryError::WrongPassword),
-    }
 }
 
 async fn fetch_configs(store: &dyn Store, listed: &[Listed]) -> Result<Vec<(Name, Bytes)>, RepositoryError> {

@@ -17,7 +17,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-const VERBS: [&str; 7] = ["init", "sync", "snapshots", "ls", "restore", "verify", "completions"];
+const VERBS: [&str; 8] = ["init", "sync", "snapshots", "ls", "restore", "verify", "key", "completions"];
 
 #[test]
 fn help_teaches_with_examples_and_succeeds() {
@@ -74,6 +74,12 @@ fn a_command_line_that_makes_no_sense_ends_with_2_before_anything_begins() {
         &["snapshots", "a", "--password-file", "x", "--password-command", "y"],
         &["snapshots", "host:x", "--ssh-command", "ssh 'unclosed"],
         &["init", "a", "--kdf-memory", "1M"],
+        &["key"],
+        &["key", "remove", "a"],
+        &["key", "remove", "a", "no-id"],
+        &["key", "add", "a", "--new-password-file", "x", "--new-password-command", "y"],
+        &["key", "add", "a", "--kdf-memory", "1M"],
+        &["key", "export-kit", "a", "--format", "pdf"],
     ];
     for arguments in wrong {
         let output = nfz(arguments);

@@ -4,6 +4,7 @@ import os
 import struct
 import sys
 
+import nfz_kit
 import nfz_read as nfz
 from blake3 import blake3
 from nfz_read import Refused
@@ -33,7 +34,7 @@ class Vector(dict):
         return [int(number) for number in self[key][0].split()]
 
     def keys_of_repository(self):
-        return self.bytes("repo_id"), self.bytes("master")
+        return self.bytes("repo_id"), [bytes.fromhex(master) for master in self["master"]]
 
 
 def same(found, expected):
@@ -60,6 +61,16 @@ def slot(vector):
 
     opened = nfz.open_slot(vector.bytes("slot"), password, vector.optional("key_file"))
     same(opened, (vector.bytes("repo_id"), 0, vector.bytes("master")))
+
+
+def keyring(vector):
+    older = nfz.open_keyring(vector.bytes("keyring"), vector.bytes("master"))
+    same(b"".join(older), vector.bytes("older"))
+
+
+def kit(vector):
+    found = nfz_kit.read_words(vector.text("words").split(), vector.bytes("repo_id"))
+    same(found, (int(vector.text("epoch")), vector.bytes("master")))
 
 
 def sealed(vector):
@@ -159,7 +170,7 @@ def repository_file(vector):
 
 
 KINDS = {
-    "subkeys": subkeys, "padding": padding, "slot": slot, "object": sealed, "chunks": chunks, "packs": packs,
+    "subkeys": subkeys, "padding": padding, "slot": slot, "keyring": keyring, "kit": kit, "object": sealed, "chunks": chunks, "packs": packs,
     "segments": segment_ends, "segment": segment, "snapshot root": root, "configuration": config, "path": path,
     "repository file": repository_file,
 }

@@ -10,7 +10,6 @@ from nacl.exceptions import CryptoError
 MIB, OBJECT_MAX, PLAIN_MAX = 1 << 20, 16 << 20, 12 << 20
 TYPES = dict(file=stat.S_IFREG, fifo=stat.S_IFIFO, socket=stat.S_IFSOCK, char=stat.S_IFCHR, disk=stat.S_IFBLK)
 KINDS = {"data": 1, "segment": 2, "snapshot": 3, "config": 4}
-
 class Refused(Exception):
     """What was read is not what the pages say. Its text is a class of failure, such as those of vectors/README.md."""
 def demand(failure, *conditions):
@@ -27,15 +26,14 @@ def keyed(key, data, length=32):
     return blake3(data, key=key).digest(length=length)
 def derive(context, data, length=32):
     return blake3(data, derive_key_context="nfz v1 " + context).digest(length=length)
-def subkey(keys, purpose, length=32):
-    return derive(purpose, keys[1] + keys[0], length)  # the master secret, the repository id
+def subkey(keys, purpose, length=32, epoch=0):
+    return derive(purpose, keys[1][epoch] + keys[0], length)  # the epoch's master secret, the repository id
 def repository_file(data):
     match = re.match(rb"nfz repository\nformat: ([^\n]*)(?:\nid: ([0-9a-f]{32})(?:\n|\Z))?", data)
     demand("repository file", match, len(data) <= 4096)
     demand("unknown version", match[1] == b"1")
     demand("repository file", match[2])
     return bytes.fromhex(match[2].decode())
-
 def open_slot(slot, password, key_file):  # gives repo_id, epoch, master secret; calls `password` only if it needs one
     demand("malformed slot", slot[:4] == b"NFZK", len(slot) > 4)
     demand("unknown version", slot[4] == 1)
@@ -52,21 +50,27 @@ def open_slot(slot, password, key_file):  # gives repo_id, epoch, master secret;
     kek = derive("key slot", stretched + key_hash + slot[:70])
     demand("wrong credentials", hmac.compare_digest(derive("slot commitment", kek), commitment))
     return repo_id, epoch, opened("altered slot", aead_open, slot[126:], slot[:126], nonce, kek)
+def open_keyring(data, newest):  # gives the master secrets before `newest`, which no other keyring opens with
+    demand("malformed keyring", data[:4] == b"NFZR", len(data) > 4)
+    demand("unknown version", data[4] == 1)
+    epoch, key = int.from_bytes(data[6:8], "little"), derive("keyring", newest + data[8:24])
+    demand("malformed keyring", len(data) == 64 + 32 * epoch, data[5:6] == b"\0", 1 <= epoch < 1024)
+    older = opened("altered keyring", aead_open, data[48:], data[:48], data[24:48], key)
+    return [older[at:at + 32] for at in range(0, len(older), 32)]
 
 # Page 3: sealing.
 def padme(length):
     e = length.bit_length() - 1
     low = (1 << (e - e.bit_length())) - 1
     return (length + low) & ~low
-
 def open_object(keys, kind, id, data):
     demand("header", 64 <= len(data) <= OBJECT_MAX, data[:4] == b"NFZ1")
     version, mode, epoch, length = struct.unpack_from("<BBHI", data, 4)
     demand("unknown version", version == 1, mode == 0)
     demand("length", length == len(data))
-    demand("unknown epoch", epoch == 0)
+    demand("unknown epoch", epoch < len(keys[1]))
     aad = data[:12] + keys[0] + bytes([KINDS[kind]]) + id
-    payload = opened("not authentic", aead_open, data[36:], aad, data[12:36], subkey(keys, "seal " + kind))
+    payload = opened("not authentic", aead_open, data[36:], aad, data[12:36], subkey(keys, "seal " + kind, 32, epoch))
     codec, zeros, raw_len, comp_len = struct.unpack_from("<B3sII", payload)
     plain, padding = payload[12:12 + comp_len], payload[12 + comp_len:]
     demand("malformed payload", not any(zeros + padding), len(plain) == comp_len, len(data) == padme(64 + comp_len))
@@ -98,7 +102,6 @@ CONFIG = {"generation": "u64", "created": "time", "sizes": {f"size{n}": "u32" fo
           "reader_features": ["u32"], "writer_features": ["u32"]}
 BITS = {"bool": 1, "u32": 32, "u64": 64}
 LONG_NUMBERS = {251: (2, 251), 252: (4, 1 << 16), 253: (8, 1 << 32)}  # first byte: bytes that follow, least value
-
 def read(stream, form):
     if isinstance(form, int):
         demand("encoding", len(data := stream.read(min(form, PLAIN_MAX))) == form)
@@ -137,7 +140,6 @@ def components(path, failure="manifest"):  # paths are in the order of these
     good = all(part not in (b"", b".", b"..") and len(part) <= 1024 for part in parts)
     demand(failure, good, len(path) <= 65535, b"\0" not in path)
     return parts
-
 def snapshot_root(data):
     demand("unknown version", data[:1] in (b"", b"\x01"))
     root = decode(ROOT, data)
@@ -146,7 +148,6 @@ def snapshot_root(data):
     demand("manifest", all(1 <= count <= 65536 for count in counts), len(root.sparse_packs) <= 256)
     demand("manifest", sum(counts) >= root.entries >= root.files + root.directories)
     return root
-
 def segment(data, before=None, row=None):  # its entries, after the entry `before`; `row` is what the root says of it
     found, path = decode(SEGMENT, data), b""
     chunks, owners, entries = found.chunks, [tuple(vars(owner).values()) for owner in found.owners], found.entries
@@ -167,7 +168,6 @@ def segment(data, before=None, row=None):  # its entries, after the entry `befor
         demand("manifest", last is None or follows(last, entry))
     demand("manifest", row is None or (row.entries, row.first_path) == (len(entries), entries[0].path))
     return entries
-
 def chunk_rows(node):
     content = vars(node).get("content", node)
     return [content.chunk] if content.kind == "packed" else vars(content).get("chunks", [])
@@ -178,7 +178,6 @@ def check_attributes(entry, names):
     demand("manifest", all(name and b"\0" not in name for name in names), all(a < b for a, b in zip(names, names[1:])))
     demand("manifest", sum(len(each.name) + len(each.value) for each in entry.xattrs) <= MIB, entry.mode < 1 << 12)
     demand("manifest", entry.path or entry.node.kind == "directory", None not in (entry.mtime, entry.ctime))
-
 def check_file(file, content, chunks):  # and find its pieces: (chunk, offset in it, length, content id)
     file.pieces = [(chunk, 0, chunk.plain, None) for chunk in chunks]
     if content.kind == "packed":
@@ -209,8 +208,11 @@ class Repository:
             slot = self.attempt("keys/" + name, lambda: open_slot(self.read("keys/" + name, 1024), password, key_file))
             slots += [slot[1:]] if slot and slot[0] == repo_id else []
         demand("no key slot opens", slots)
-        demand("unknown epoch", max(slots)[0] == 0)
-        self.keys = repo_id, max(slots)[1]
+        epoch, newest = max(slots)
+        rings = ["keyring/" + name for name in self.names("keyring", 32)] if epoch else []
+        older = [self.attempt(name, lambda: open_keyring(self.read(name, 32800), newest)) for name in rings]
+        demand("no keyring opens", any(older) or epoch == 0)
+        self.keys = repo_id, [*next(filter(None, older), []), newest]
         newest_config(filter(None, [self.attempt(name, self.object, "config", name) for name in self.names("config")]))
         self.problems = 0
         self.chunk = functools.lru_cache(8)(functools.partial(self.object, "data"))
@@ -298,8 +300,7 @@ class Restore:
         self.first_names[group] = entry.where
         return False
     def write(self, entry, file):  # zeros stand for data that is damaged
-        pieces = (self.attempt(entry.path, self.piece, *each) or bytes(each[2]) for each in file.pieces)
-        piece = b""
+        piece, pieces = b"", (self.attempt(entry.path, self.piece, *each) or bytes(each[2]) for each in file.pieces)
         with open(entry.where, "r+b") as out:
             out.truncate(file.size)
             for data, hole in file.extents:
@@ -333,8 +334,7 @@ def main():
         if given.password_file:
             return re.sub(rb"\r?\n\Z", b"", open(given.password_file, "rb").read())
         return os.fsencode(os.environ.get("NFZ_PASSWORD") or getpass.getpass())
-    key_file = open(given.key_file, "rb").read(MIB + 1) if given.key_file else None
-    repository = Repository(given.repository, password, key_file)
+    repository = Repository(given.repository, password, given.key_file and open(given.key_file, "rb").read(MIB + 1))
     if given.command == "list":
         for *_, name, root in repository.snapshots():
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(root.time // 10**9))

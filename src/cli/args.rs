@@ -1,7 +1,7 @@
 //! The command line: verbs and the options that all share. What each verb takes stands with the verb.
 
 use super::{
-    completions::CompletionsArgs, exit::Exit, init::InitArgs, ls::LsArgs, restore::RestoreArgs,
+    completions::CompletionsArgs, exit::Exit, init::InitArgs, key::KeyArgs, ls::LsArgs, restore::RestoreArgs,
     snapshots::SnapshotsArgs, sync::SyncArgs, values, verify::VerifyArgs,
 };
 use crate::engine::history::{At, Choice};
@@ -34,6 +34,7 @@ EXAMPLES:
   nfz restore user@host:backup ./out            all of the newest snapshot
   nfz restore user@host:backup ./out a.txt --at 2026-11-22
   nfz verify user@host:backup --read-data=10%   is it all there, and whole?
+  nfz key add user@host:backup                  another password
 ";
 
 /// Encrypted, deduplicating backups for anyone who has nothing but an SFTP login.
@@ -56,6 +57,7 @@ pub enum Verb {
     Ls(LsArgs),
     Restore(RestoreArgs),
     Verify(VerifyArgs),
+    Key(KeyArgs),
     Completions(CompletionsArgs),
 }
 
@@ -148,8 +150,13 @@ mod tests {
         command.build();
         let help = command.render_long_help().to_string();
         assert!(help.contains("EXAMPLES:") && help.contains("EXIT CODES:") && help.contains("NFZ_REPOSITORY"));
-        for verb in command.get_subcommands_mut() {
-            let name = verb.get_name().to_owned();
+        let (mut verbs, mut teaching) = (vec![command], Vec::new());
+        while let Some(verb) = verbs.pop() {
+            verbs.extend(verb.get_subcommands().cloned());
+            teaching.push(verb);
+        }
+        for verb in teaching.iter_mut().skip(1) {
+            let name = verb.get_bin_name().unwrap_or_default().trim_start_matches("nfz ").to_owned();
             for help in [verb.render_help().to_string(), verb.render_long_help().to_string()] {
                 let (_, examples) = help.split_once("EXAMPLES:\n").unwrap_or_else(|| panic!("nfz {name} --help"));
                 assert!(examples.trim_start().starts_with(&format!("nfz {name} ")), "{examples}");

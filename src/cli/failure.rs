@@ -147,8 +147,11 @@ impl From<RepositoryError> for Failure {
                 Self::new(Exit::WrongPassword, "cannot open the repository: the password or key file is wrong")
                     .hint("if it has both a password and a key file, give both")
             }
-            error @ (RepositoryError::UnknownEpoch(_)
-            | RepositoryError::Config { .. }
+            error @ RepositoryError::Outdated { .. } => {
+                Self::new(Exit::WrongPassword, format!("cannot write to the repository: {error}"))
+                    .hint("use a password or key file of the newest epoch; nfz key list shows which slots are")
+            }
+            error @ (RepositoryError::Config { .. }
             | RepositoryError::RepositoryFile(
                 crate::format::repository_file::RepositoryFileError::UnknownFormat(_),
             )) => Self::failed(format!("cannot open the repository: {error}")).hint("a newer nfz made it; update nfz"),
@@ -157,9 +160,12 @@ impl From<RepositoryError> for Failure {
                     "give the password (--password-file, NFZ_PASSWORD) and the key file (--key-file) it was made with",
                 )
             }
-            error @ (RepositoryError::NoSlot(_) | RepositoryError::RepositoryFile(_) | RepositoryError::NoConfig) => {
+            error @ (RepositoryError::NoSlot(_)
+            | RepositoryError::NoKeyring(_)
+            | RepositoryError::RepositoryFile(_)
+            | RepositoryError::NoConfig) => {
                 Self::failed(format!("cannot open the repository: {error}"))
-                    .hint("bring back the files of keys/, config/ and nfz-repository from a copy of the repository")
+                    .hint("bring back the files of keys/, keyring/, config/ and nfz-repository from a copy of the repository")
             }
             error @ RepositoryError::CannotMakeSlot(_) => {
                 Self::usage(format!("{error}")).hint("--kdf-memory takes 19M to 1G")

@@ -1,5 +1,6 @@
 //! What `--json` prints: one document a line on standard output. `docs/json.md` is the contract.
 
+use super::key::json::{KeyReport, KeySlot};
 use crate::{
     engine::{
         event::{Action, Problem, Stage},
@@ -47,8 +48,13 @@ pub enum Document<'a> {
     Problem(&'a Problem),
     /// A snapshot, listed or made.
     Snapshot(SnapshotDocument),
+    /// A key slot, listed.
+    KeySlot(KeySlot),
     /// The outcome.
     Report(Report),
+    /// The outcome of `nfz key`.
+    #[serde(rename = "report")]
+    KeyReport(KeyReport),
     /// The work ended without an outcome.
     Error(ErrorDocument<'a>),
 }
@@ -419,7 +425,8 @@ mod tests {
             Damage { object: "o".into(), why: "w".into(), snapshots: vec!["s".into()], paths: vec!["p".into()] };
         let differences = vec![Difference { path: "p".into(), what: "w".into() }];
         let verify = VerifyReport { damage: vec![damage], differences, ..VerifyReport::default() };
-        let documents = vec![
+        let mut documents = crate::cli::key::json::tests::samples();
+        documents.extend(vec![
             Document::Stage { stage: Stage::Syncing },
             Document::Progress(Progress::default()),
             Document::Entry(EntryDocument::of_event(&path, Action::New, 1)),
@@ -432,7 +439,7 @@ mod tests {
             Document::Report(Report::restore(&RestoreReport::default(), &info(), true)),
             Document::Report(Report::verify(&verify)),
             Document::Error(ErrorDocument { code: 1, message: "m", hints: &[] }),
-        ];
+        ]);
         documents.into_iter().map(|document| serde_json::from_str(&line(document)).unwrap()).collect()
     }
 

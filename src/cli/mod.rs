@@ -13,8 +13,10 @@ mod failure;
 mod figures;
 mod init;
 mod json;
+mod key;
 mod leave_out;
 mod ls;
+mod new_secret;
 mod open;
 mod output;
 mod password;
@@ -97,6 +99,7 @@ async fn run(context: &Context, verb: &Verb) -> Result<Exit, Failure> {
         Verb::Ls(args) => ls::run(context, args).await,
         Verb::Restore(args) => restore::run(context, args).await,
         Verb::Verify(args) => verify::run(context, args).await,
+        Verb::Key(args) => key::run(context, args).await,
         Verb::Completions(args) => Ok(completions::run(&context.view, args)),
     }
 }

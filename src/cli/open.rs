@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     engine::event::Stage,
+    format::kit::{self, KitError},
     repository::{Credentials, InitOptions, Repository, RepositoryError},
     store::{
         Store,
@@ -94,13 +95,39 @@ pub async fn open_listing(
     if !asks_first || Repository::exists(&*store).await? {
         match open_existing(context, address, Arc::clone(&store), lists_chunks).await {
             Err(failure) if failure.exit == Exit::NoRepository => {}
-            other => return other,
+            other => return Ok(other?.0),
         }
     }
     if if_missing != IfMissing::Create && !(if_missing == IfMissing::Ask && asked_to_create(context, address).await?) {
         return Err(Failure::no_repository(&address.to_string()));
     }
     create_in(context, address, store, &InitOptions::default()).await
+}
+
+/// Opens the repository at `address`, and hands out what opened it: for what is to open it from now on.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn open_for_keys(context: &Context, address: &Address) -> Result<(Opened, Credentials), Failure> {
+    let store = connect(context, address).await?;
+    open_existing(context, address, store, false).await
+}
+
+/// Opens the repository at `address` with the words of a recovery kit.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn open_with_kit(context: &Context, address: &Address, words: &[&str]) -> Result<Opened, Failure> {
+    let store = connect(context, address).await?;
+    let id = Repository::id_in(&*store).await?;
+    let wrong = |error: KitError| {
+        Failure::new(Exit::WrongPassword, format!("cannot take these words for a recovery kit: {error}"))
+            .hint("they are seven lines of five words; the last word of a line tells whether the others are right")
+    };
+    let secret = kit::read(&id, words).map_err(wrong)?;
+    context.view.stage(Stage::Unlocking);
+    let repository = Arc::new(Repository::open_with_kit(Arc::clone(&store), &secret).await?);
+    Ok(Opened { repository, store })
 }
 
 /// Makes a repository at `address`.
@@ -137,7 +164,7 @@ async fn open_existing(
     address: &Address,
     store: Arc<dyn Store>,
     lists_chunks: bool,
-) -> Result<Opened, Failure> {
+) -> Result<(Opened, Credentials), Failure> {
     let typed = password::source(&context.global.secret, &context.environment) == Some(Source::Prompt);
     let mut left = if typed { ATTEMPTS } else { 1 };
     loop {
@@ -145,7 +172,7 @@ async fn open_existing(
         context.view.stage(Stage::Unlocking);
         left -= 1;
         match Repository::open_listing(Arc::clone(&store), &credentials, lists_chunks).await {
-            Ok(repository) => return Ok(Opened { repository: Arc::new(repository), store }),
+            Ok(repository) => return Ok((Opened { repository: Arc::new(repository), store }, credentials)),
             Err(RepositoryError::WrongPassword) if left > 0 => {
                 context.view.note("That is not the password. Try again.")
             }

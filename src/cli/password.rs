@@ -118,13 +118,13 @@ pub fn credentials(
     Ok(Credentials { password: source(args, environment).map(read).transpose()?, key_file })
 }
 
-fn from_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, PasswordError> {
+pub(super) fn from_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, PasswordError> {
     let failed = |source| PasswordError::File { what: "password file", path: shown(path.as_os_str()), source };
     let text = File::open(path).and_then(|file| read_at_most(file, PASSWORD_MAX)).map_err(failed)?;
     not_empty(first_line(&text)?, || format!("the file {}", shown(path.as_os_str())))
 }
 
-fn from_command(command: &OsStr) -> Result<Zeroizing<Vec<u8>>, PasswordError> {
+pub(super) fn from_command(command: &OsStr) -> Result<Zeroizing<Vec<u8>>, PasswordError> {
     let failed = |why: String| PasswordError::Command { command: shown(command), why };
     let text = command.to_str().ok_or_else(|| failed("it is not UTF-8".into()))?;
     let words = shell_words::split(text).map_err(|error| failed(error.to_string()))?;
@@ -150,7 +150,7 @@ fn ask(prompt: &str) -> Result<Zeroizing<Vec<u8>>, PasswordError> {
     not_empty(Zeroizing::new(typed.into_bytes()), || "the terminal".into())
 }
 
-fn ask_twice(address: &str) -> Result<Zeroizing<Vec<u8>>, PasswordError> {
+pub(super) fn ask_twice(address: &str) -> Result<Zeroizing<Vec<u8>>, PasswordError> {
     for _ in 0..ATTEMPTS {
         let first = ask(&format!("New password for {address}: "))?;
         if first == ask("The same again: ")? {
@@ -163,7 +163,7 @@ fn ask_twice(address: &str) -> Result<Zeroizing<Vec<u8>>, PasswordError> {
 }
 
 /// The key that a key file stands for: a hash of all it holds, whatever that is.
-fn read_key_file(path: &Path) -> Result<Zeroizing<[u8; 32]>, PasswordError> {
+pub(super) fn read_key_file(path: &Path) -> Result<Zeroizing<[u8; 32]>, PasswordError> {
     let failed = |source| PasswordError::File { what: "key file", path: shown(path.as_os_str()), source };
     let contents = File::open(path).and_then(|file| read_at_most(file, KEY_FILE_MAX)).map_err(failed)?;
     match contents.len() {

@@ -3,7 +3,7 @@
 //! One key for one purpose and one kind of object. Secrets are wiped when dropped and cannot be printed.
 
 use super::id::{Id, Kind, ObjectId, OfKind};
-use super::limits::SLOT_MAX;
+use super::limits::{EPOCHS_MAX, SLOT_MAX};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce, aead::Aead, aead::Payload};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -48,10 +48,10 @@ struct EpochKeys {
 impl Keys {
     /// Derives everything from the master secrets, the first epoch's first.
     ///
-    /// `None` where there is none, or more than an [`Epoch`] can count.
+    /// `None` where there is none, or more than [`EPOCHS_MAX`].
     #[must_use]
     pub fn derive(repository: RepositoryId, masters: &[Secret]) -> Option<Self> {
-        let first = masters.first().filter(|_| masters.len() <= usize::from(Epoch::MAX))?;
+        let first = masters.first().filter(|_| masters.len() <= EPOCHS_MAX)?;
         let stable = |purpose: &str| subkey(first, &repository, purpose);
         let mut gear = Zeroizing::new([0; 2048]);
         derivation(first, &repository, "nfz v1 cdc gear").finalize_xof().fill(&mut *gear);
@@ -132,6 +132,11 @@ fn label(kind: Kind) -> &'static str {
         Kind::Snapshot => "snapshot",
         Kind::Config => "config",
     }
+}
+
+/// The key that seals the keyring of `master`'s epoch.
+pub(super) fn keyring_key(master: &Secret, repository: &RepositoryId) -> Secret {
+    subkey(master, repository, "nfz v1 keyring")
 }
 
 fn derivation(master: &Secret, repository: &RepositoryId, context: &str) -> blake3::Hasher {
@@ -362,6 +367,18 @@ impl Slot {
     pub fn cost(&self) -> KdfCost {
         let number = |at: usize| u32::from_le_bytes(std::array::from_fn(|byte| self.bytes[COST + 4 * at + byte]));
         KdfCost { memory_kib: number(0), passes: number(1), lanes: number(2) }
+    }
+
+    /// Whether a password is needed to open it.
+    #[must_use]
+    pub fn needs_password(&self) -> bool {
+        self.flags() & NEEDS_PASSWORD != 0
+    }
+
+    /// Whether a key file is needed to open it.
+    #[must_use]
+    pub fn needs_key_file(&self) -> bool {
+        self.flags() & NEEDS_KEY_FILE != 0
     }
 
     /// Its bytes, as stored.

@@ -8,6 +8,12 @@ pub const PLAIN_MAX: usize = 12 << 20;
 pub const SLOT_MAX: u64 = 1024;
 /// The most key slots that are looked at.
 pub const SLOTS_MAX: usize = 16;
+/// The most epochs that a repository can have.
+pub const EPOCHS_MAX: usize = 1024;
+/// The largest keyring, in bytes: a header, the secrets of all epochs but the newest, a tag.
+pub const KEYRING_MAX: u64 = 48 + 32 * (EPOCHS_MAX as u64 - 1) + 16;
+/// The most keyrings that are looked at.
+pub const KEYRINGS_MAX: usize = 16;
 /// The largest `nfz-repository`, in bytes.
 pub const REPOSITORY_FILE_MAX: u64 = 4096;
 /// The most names taken from one directory of a store.

@@ -10,6 +10,8 @@ pub enum Dir {
     Root,
     /// Key slots.
     Keys,
+    /// Master secrets of older epochs, sealed under the newest.
+    Keyring,
     /// Sealed parameters.
     Config,
     /// Parent of the shards.
@@ -27,7 +29,7 @@ pub enum Dir {
 impl Dir {
     /// Every directory that `init` makes, parents first.
     pub fn all() -> impl Iterator<Item = Dir> {
-        [Dir::Root, Dir::Keys, Dir::Config, Dir::Chunks, Dir::Snapshots, Dir::Trash, Dir::Tmp]
+        [Dir::Root, Dir::Keys, Dir::Keyring, Dir::Config, Dir::Chunks, Dir::Snapshots, Dir::Trash, Dir::Tmp]
             .into_iter()
             .chain((0..=255).map(Dir::Shard))
     }
@@ -38,6 +40,7 @@ impl Dir {
         match self {
             Dir::Root => String::new(),
             Dir::Keys => "keys".into(),
+            Dir::Keyring => "keyring".into(),
             Dir::Config => "config".into(),
             Dir::Chunks => "chunks".into(),
             Dir::Shard(shard) => format!("chunks/{shard:02x}"),
@@ -64,6 +67,8 @@ pub enum Name {
     Repository,
     /// A key slot, by its random id.
     Key([u8; 16]),
+    /// Master secrets of older epochs, by its random id.
+    Keyring([u8; 16]),
     /// Sealed parameters.
     Config(ConfigId),
     /// A sealed chunk or segment: the store cannot tell which.
@@ -81,6 +86,7 @@ impl Name {
         match self {
             Name::Repository => Dir::Root,
             Name::Key(_) => Dir::Keys,
+            Name::Keyring(_) => Dir::Keyring,
             Name::Config(_) => Dir::Config,
             Name::Chunk(id) => Dir::Shard(id.shard()),
             Name::Snapshot(_) => Dir::Snapshots,
@@ -93,7 +99,7 @@ impl Name {
     pub fn file_name(&self) -> String {
         match self {
             Name::Repository => "nfz-repository".into(),
-            Name::Key(id) | Name::Tmp(id) => to_hex(id),
+            Name::Key(id) | Name::Keyring(id) | Name::Tmp(id) => to_hex(id),
             Name::Config(id) => id.0.to_hex(),
             Name::Chunk(id) => id.to_hex(),
             Name::Snapshot(id) => id.0.to_hex(),
@@ -115,6 +121,7 @@ impl Name {
         match dir {
             Dir::Root => (file_name == "nfz-repository").then_some(Name::Repository),
             Dir::Keys => from_hex(file_name).map(Name::Key),
+            Dir::Keyring => from_hex(file_name).map(Name::Keyring),
             Dir::Tmp => from_hex(file_name).map(Name::Tmp),
             Dir::Config => ObjectId::from_hex(file_name).map(|id| Name::Config(ConfigId::new(id))),
             Dir::Snapshots => ObjectId::from_hex(file_name).map(|id| Name::Snapshot(SnapshotId::new(id))),
@@ -140,6 +147,7 @@ mod tests {
         let names = [
             Name::Repository,
             Name::Key([7; 16]),
+            Name::Keyring([9; 16]),
             Name::Tmp([8; 16]),
             Name::Config(ConfigId::new(id)),
             Name::Chunk(id),

@@ -6,7 +6,9 @@ use nfz::format::{
     config::{ChunkSizes, Config, ConfigError, PackSizes, SegmentSizes},
     encoding::EncodingError,
     id::{Kind, ObjectId},
+    keyring::{Keyring, KeyringError},
     keys::{Credentials, Keys, Secret, Slot, SlotError},
+    kit,
     manifest::{ManifestError, Segment},
     path::TreePath,
     repository_file::{self, RepositoryFileError},
@@ -23,6 +25,8 @@ pub fn check(vector: &Vector) -> Checked {
         "subkeys" => subkeys(vector),
         "padding" => padding(vector),
         "slot" => slot(vector),
+        "keyring" => keyring(vector),
+        "kit" => kit(vector),
         "object" => object(vector),
         "chunks" => chunks(vector),
         "packs" => packs(vector),
@@ -41,8 +45,9 @@ fn same<T: PartialEq + std::fmt::Debug>(found: T, expected: T) -> Checked {
 }
 
 fn keys(vector: &Vector) -> Keys {
-    let master: Secret = Zeroizing::new(vector.bytes("master").try_into().unwrap());
-    Keys::derive(vector.bytes("repo_id").try_into().unwrap(), &[master]).unwrap()
+    let masters: Vec<Secret> =
+        vector.all("master").map(|master| Zeroizing::new(unhex(master).try_into().unwrap())).collect();
+    Keys::derive(vector.bytes("repo_id").try_into().unwrap(), &masters).unwrap()
 }
 
 fn kind(vector: &Vector) -> Kind {
@@ -94,6 +99,27 @@ fn slot(vector: &Vector) -> Checked {
     })?;
     same(&master[..], &vector.bytes("master"))?;
     same(&slot.repository()[..], &vector.bytes("repo_id"))
+}
+
+fn keyring(vector: &Vector) -> Checked {
+    let newest: Secret = Zeroizing::new(vector.bytes("master").try_into().unwrap());
+    let opened = Keyring::parse(&vector.bytes("keyring")).and_then(|keyring| keyring.open(&newest));
+    let older = opened.map_err(|why| match why {
+        KeyringError::Malformed => "malformed keyring",
+        KeyringError::UnknownVersion(_) => "unknown version",
+        KeyringError::NotAuthentic => "altered keyring",
+    })?;
+    same(older.iter().flat_map(|secret| secret.to_vec()).collect(), vector.bytes("older"))
+}
+
+fn kit(vector: &Vector) -> Checked {
+    let words: Vec<&str> = vector.get("words").unwrap().split(' ').collect();
+    let repository = vector.bytes("repo_id").try_into().unwrap();
+    let found = kit::read(&repository, &words).map_err(|_| "kit")?;
+    same((u64::from(found.epoch), found.master.to_vec()), (vector.number("epoch"), vector.bytes("master")))?;
+    let written = kit::words(&repository, found.epoch, &found.master).join(" ");
+    let short = |text: &str| text.split(' ').map(|word| word.chars().take(4).collect()).collect::<Vec<String>>();
+    same(short(&written), short(&vector.get("words").unwrap().to_lowercase()))
 }
 
 fn object(vector: &Vector) -> Checked {

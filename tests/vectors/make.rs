@@ -8,6 +8,9 @@ pub fn all() -> BTreeMap<String, Vector> {
     let mut made = Made::default();
     made.keys_and_lengths();
     made.slots();
+    made.keyrings();
+    made.kits();
+    made.epochs();
     made.objects();
     made.payloads();
     made.cuts();
@@ -59,6 +62,94 @@ impl Made {
         all.extend(password.map(|bytes| ("password".to_string(), hex(bytes))));
         all.extend(key_file.map(|bytes| ("key_file".to_string(), hex(bytes))));
         self.put_with_keys(expect, "slot", name, all);
+    }
+
+    fn keyring(&mut self, expect: &str, name: &str, keyring: &[u8], newest: &[u8; 32], older: &[u8]) {
+        let rest = [("keyring", hex(keyring)), ("master", hex(newest)), ("older", hex(older))];
+        self.put(expect, "keyring", name, lines(&rest));
+    }
+
+    fn keyrings(&mut self) {
+        let (malformed, altered) = ("malformed keyring", "altered keyring");
+        let older = [MASTER, [0x66; 32]].concat();
+        let (first, third) = (keyring(&MASTER, &NEXT_MASTER), keyring(&older, &NEXT_MASTER));
+        self.keyring("success", "of the second epoch", &first, &NEXT_MASTER, &MASTER);
+        self.keyring("success", "of the third epoch", &third, &NEXT_MASTER, &older);
+        self.keyring(altered, "under another secret", &first, &MASTER, b"");
+        let none = keyring(b"", &NEXT_MASTER);
+        self.keyring(malformed, "of the first epoch", &none, &NEXT_MASTER, b"");
+        for (expect, name, at) in [
+            (malformed, "altered magic", 0),
+            ("unknown version", "altered version", 4),
+            (malformed, "altered zero", 5),
+            (malformed, "altered epoch", 6),
+            (altered, "altered repository", 8),
+            (altered, "altered nonce", 24),
+            (altered, "altered secret", 48),
+            (altered, "altered tag", first.len() - 1),
+        ] {
+            let mut wrong = first.clone();
+            wrong[at] ^= 1;
+            self.keyring(expect, name, &wrong, &NEXT_MASTER, b"");
+        }
+        self.keyring(malformed, "cut", &first[..first.len() - 1], &NEXT_MASTER, b"");
+        self.keyring(malformed, "appended", &[&first[..], b"\0"].concat(), &NEXT_MASTER, b"");
+        self.keyring(malformed, "empty", b"", &NEXT_MASTER, b"");
+        self.keyring(malformed, "four bytes", b"NFZR", &NEXT_MASTER, b"");
+    }
+
+    fn kit(&mut self, expect: &str, name: &str, words: &[&str], epoch: u16) {
+        let words = ("words", words.join(" "));
+        let rest = [("repo_id", hex(&REPOSITORY)), words, ("epoch", epoch.to_string()), ("master", hex(&MASTER))];
+        self.put(expect, "kit", name, lines(&rest));
+    }
+
+    fn kits(&mut self) {
+        let good = kit_words(&kit_bytes(0));
+        self.kit("success", "of the first epoch", &good, 0);
+        self.kit("success", "of a later epoch", &kit_words(&kit_bytes(515)), 515);
+        let short: Vec<&str> = good.iter().map(|word| &word[..word.len().min(4)]).collect();
+        self.kit("success", "four letters", &short, 0);
+        let upper: Vec<String> = good.iter().map(|word| word.to_uppercase()).collect();
+        self.kit("success", "upper case", &upper.iter().map(String::as_str).collect::<Vec<_>>(), 0);
+        let with = |at: usize, word: &'static str| {
+            let mut words = good.clone();
+            words[at] = word;
+            words
+        };
+        self.kit("kit", "another word", &with(3, "zoo"), 0);
+        self.kit("kit", "another last word of a line", &with(4, "zoo"), 0);
+        self.kit("kit", "no word of the list", &with(7, "nfzz"), 0);
+        self.kit("kit", "a word too few", &good[1..], 0);
+        self.kit("kit", "a word too many", &[&good[..], &["zoo"]].concat(), 0);
+        let turned = [&good[5..], &good[..5]].concat();
+        self.kit("kit", "lines in another order", &turned, 0);
+        let mut other = kit_bytes(0);
+        other[37] ^= 1;
+        self.kit("kit", "another check", &kit_words(&other), 0);
+    }
+
+    /// An object of the second epoch: its name comes from the first secret, its seal from the second.
+    fn epochs(&mut self) {
+        let plain = b"sealed after a rotation";
+        let sealed = Sealed { epoch: 1, ..Sealed::new("data", plain) };
+        let both = lines(&[("master", hex(&MASTER)), ("master", hex(&NEXT_MASTER))]);
+        let mut turned = both.clone();
+        turned.reverse();
+        for (expect, name, masters) in [
+            ("success", "of the second epoch", both),
+            ("not authentic", "of the second epoch with its keys turned", turned),
+        ] {
+            let mut all = masters;
+            all.extend(lines(&[
+                ("repo_id", hex(&REPOSITORY)),
+                ("object_kind", "data".into()),
+                ("id", hex(&sealed.id)),
+                ("object", hex(&sealed.bytes())),
+                ("plaintext", hex(plain)),
+            ]));
+            self.put(expect, "object", name, all);
+        }
     }
 
     fn slots(&mut self) {

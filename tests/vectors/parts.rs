@@ -6,6 +6,8 @@ use chacha20poly1305::{
 };
 
 pub const MASTER: [u8; 32] = [0x11; 32];
+/// Of the second epoch.
+pub const NEXT_MASTER: [u8; 32] = [0x44; 32];
 pub const REPOSITORY: [u8; 16] = [0x22; 16];
 pub const KINDS: [&str; 4] = ["data", "segment", "snapshot", "config"];
 
@@ -13,13 +15,45 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Page 2: a subkey of the master secret.
-pub fn subkey(purpose: &str) -> [u8; 32] {
-    subkey_of(&REPOSITORY, purpose)
+/// Page 2: the keyring of a second epoch, or of a later one where `older` has more secrets.
+pub fn keyring(older: &[u8], newest: &[u8; 32]) -> Vec<u8> {
+    let mut keyring = b"NFZR\x01\0".to_vec();
+    keyring.extend((older.len() as u16 / 32).to_le_bytes());
+    keyring.extend(REPOSITORY);
+    keyring.extend([0x55; 24]);
+    let key = blake3::derive_key("nfz v1 keyring", &[&newest[..], &REPOSITORY].concat());
+    let sealed = encrypt(&key, &keyring[24..48], &keyring, older);
+    keyring.extend(sealed);
+    keyring
 }
 
-pub fn subkey_of(repository: &[u8; 16], purpose: &str) -> [u8; 32] {
-    blake3::derive_key(&format!("nfz v1 {purpose}"), &[&MASTER[..], repository].concat())
+/// Page 2: the 38 bytes of a recovery kit, before the four zero bits.
+pub fn kit_bytes(epoch: u16) -> Vec<u8> {
+    let mut bytes = epoch.to_le_bytes().to_vec();
+    bytes.extend(MASTER);
+    let check = blake3::derive_key("nfz v1 kit", &[&bytes[..], &REPOSITORY].concat());
+    bytes.extend(&check[..4]);
+    bytes
+}
+
+/// Page 2: the words of a recovery kit.
+pub fn kit_words(bytes: &[u8]) -> Vec<&'static str> {
+    let list: Vec<&str> = include_str!("../../src/format/kit-words.txt").lines().collect();
+    let bits: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect::<String>() + "0000";
+    let numbers: Vec<u16> = (0..28).map(|at| u16::from_str_radix(&bits[11 * at..11 * at + 11], 2).unwrap()).collect();
+    let line = |(line, numbers): (usize, &[u16])| {
+        let mut hashed = vec![line as u8];
+        hashed.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+        let hash = blake3::derive_key("nfz v1 kit line", &hashed);
+        let check = u16::from_le_bytes([hash[0], hash[1]]) % 2048;
+        numbers.iter().copied().chain([check]).map(|number| list[usize::from(number)]).collect::<Vec<_>>()
+    };
+    numbers.chunks(4).enumerate().flat_map(line).collect()
+}
+
+/// Page 2: a subkey of the master secret.
+pub fn subkey(purpose: &str) -> [u8; 32] {
+    blake3::derive_key(&format!("nfz v1 {purpose}"), &[&MASTER[..], &REPOSITORY].concat())
 }
 
 pub fn gear() -> Vec<u8> {
@@ -87,11 +121,16 @@ impl Sealed {
         object.extend(self.length.unwrap_or(self.payload.len() as u32 + 52).to_le_bytes());
         let kind = KINDS.iter().position(|kind| *kind == self.kind).unwrap() as u8 + 1;
         let aad = [&object, &self.repository[..], &[kind], &self.id].concat();
-        let mut hasher = blake3::Hasher::new_keyed(&subkey_of(&self.repository, &format!("nonce {}", self.kind)));
+        let master = if self.epoch == 0 { MASTER } else { NEXT_MASTER };
+        let subkey = |purpose: &str| {
+            let context = format!("nfz v1 {purpose} {}", self.kind);
+            blake3::derive_key(&context, &[&master[..], &self.repository].concat())
+        };
+        let mut hasher = blake3::Hasher::new_keyed(&subkey("nonce"));
         hasher.update(&(aad.len() as u64).to_le_bytes()).update(&aad).update(&self.payload);
         let hash = hasher.finalize();
         let nonce = &hash.as_bytes()[..24];
-        let key = subkey_of(&self.repository, &format!("seal {}", self.kind));
+        let key = subkey("seal");
         object.extend(nonce);
         object.extend(encrypt(&key, nonce, &aad, &self.payload));
         object

@@ -183,7 +183,8 @@ impl SftpStore {
             };
             call(ticket).await
         });
-        let lost = |error| StoreError::new(ErrorKind::Other, "use", &self.address, format!("the call was lost: {error}"));
+        let lost =
+            |error| StoreError::new(ErrorKind::Other, "use", &self.address, format!("the call was lost: {error}"));
         ended.await.map_err(lost)?
     }
 }
