@@ -379,7 +379,9 @@ async fn a_chunk_stored_anew_with_another_compression_is_good_for_every_snapshot
         (0..200_000_u32).flat_map(|n| format!("{} ", n.wrapping_mul(2_654_435_761)).into_bytes()).collect();
     fs::write(source.path().join("text"), &text).unwrap();
     let store = fresh().await;
-    let first = sync(store.clone(), source.path()).await.snapshot.unwrap();
+    let compression = nfz::engine::sync::Compression::DEFAULT;
+    let options = nfz::engine::sync::SyncOptions { compression, ..sync_options() };
+    let first = try_sync(store.clone(), source.path(), options, Arc::new(Silent)).await.unwrap().snapshot.unwrap();
     let chunk =
         *store.contents().iter().filter(|(name, _)| is_chunk(name)).max_by_key(|(_, bytes)| bytes.len()).unwrap().0;
     let length = store.contents()[&chunk].len();

@@ -72,7 +72,7 @@ pub enum Compression {
 
 impl Compression {
     /// The fastest that still compresses.
-    pub const FAST: Self = Self::Level(-3);
+    pub const FAST: Self = Self::Level(-1);
     /// The default. Higher levels save a tenth more and take twice the time and more.
     pub const DEFAULT: Self = Self::Level(1);
     /// As small as is sane.

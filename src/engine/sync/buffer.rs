@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_buffer_comes_back_empty_and_with_its_memory() {
-        let buffers = Buffers::new(10);
+        let buffers = Buffers::new(1000);
         let mut first = buffers.take();
         first.extend(&[7; 1000]);
         let memory = first.bytes().as_ptr();

@@ -36,7 +36,7 @@ use tokio::io::{AsyncRead, AsyncSeek, AsyncWrite};
 const PIECE: u32 = 261_120;
 /// What every server takes in one write: enough to learn nothing from.
 const SURE_PIECE: usize = 16_384;
-/// Requests for names of a directory that are under way at once: the names and their end; more after so many names.
+/// Requests for names of a directory that are under way at once: for the names and their end; after many names.
 const LISTINGS_AT_ONCE: [usize; 2] = [2, 16];
 const MANY_NAMES: usize = 250;
 const RESPONSES_BUFFER: NonZeroUsize = NonZeroUsize::new(64 << 10).unwrap();
@@ -192,10 +192,8 @@ impl Client {
     }
 
     /// All names in a directory that `wanted` accepts, with what is told of them; `None` for more than `most`.
-    /// Also whether the server told any name at all.
-    ///
-    /// Several requests are sent at once, so that a listing takes few round trips. A server that cannot have that is asked
-    /// again, one request after the other, now and from then on.
+    /// Also whether the server told any name at all. Several requests are sent at once, so that it takes few round trips; a
+    /// server that cannot have that is asked again, one after the other, now and from then on.
     pub(super) async fn list<T>(
         &self,
         path: &str,
@@ -220,13 +218,14 @@ impl Client {
         wanted: &impl Fn(&str) -> Option<T>,
     ) -> Outcome<(Option<Vec<(T, Found)>>, bool)> {
         let directory = self.fs().open_dir(path).await?;
-        let mut entries: SelectAll<_> = (0..few).map(|_| Box::pin(directory.clone().read_dir())).collect();
+        let request = || Box::pin(directory.clone().read_dir());
+        let mut entries: SelectAll<_> = (0..few).map(|_| request()).collect();
         let (mut found, mut seen) = (Vec::new(), 0);
         while let Some(entry) = entries.next().await {
             let entry = entry?;
             seen += 1;
             if seen == MANY_NAMES {
-                entries.extend((few..many).map(|_| Box::pin(directory.clone().read_dir())));
+                entries.extend((few..many).map(|_| request()));
             }
             if let Some(name) = entry.filename().to_str().and_then(wanted) {
                 found.push((name, entry.metadata().into()));
