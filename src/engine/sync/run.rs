@@ -35,8 +35,11 @@ use std::{
 };
 use tokio::sync::{Semaphore, mpsc as async_mpsc};
 
-/// Threads that read the source.
-const READERS: usize = 4;
+/// Threads that read the source: one a core. More would each hold buffers, and make a disk seek.
+fn readers() -> usize {
+    thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4))
+}
+
 /// Walk batches ahead of the plan, and entries in each.
 const WALK_AHEAD: usize = 128;
 const WALK_BATCH: usize = 256;
@@ -158,7 +161,7 @@ impl Run {
         let config = self.repository.config();
         let jobs = Arc::new(Mutex::new(jobs));
         let buffers = Buffers::new(GROUP_BYTES_MAX as usize + config.packs.file_max as usize);
-        for _ in 0..READERS {
+        for _ in 0..readers() {
             let reading = Reading {
                 chunker: Chunker::new(self.repository.keys().cut(), config.chunks),
                 keys: Arc::clone(self.repository.keys()),
