@@ -150,9 +150,11 @@ fn waits(objects: f64, at_once: usize) -> f64 {
     READ_ANSWERS * (objects / at_once as f64).ceil()
 }
 
-/// Answers that come one after the other when a directory is listed: opened, read, and the end.
+/// Answers that come one after the other when a directory is listed: it is opened, then answers are asked for two at once,
+/// and after some 250 names 16 at once, until one says that there are no more.
 fn answers(names: f64) -> f64 {
-    2.0 + ((names + 2.0) / LISTED_AT_ONCE).ceil()
+    let all = ((names + 2.0) / LISTED_AT_ONCE).ceil() + 1.0;
+    1.0 + if all <= 4.0 { (all / 2.0).ceil() } else { 2.0 + ((all - 4.0) / 16.0).ceil() }
 }
 
 fn listing_table(mixed: &Sample) -> String {
