@@ -4,7 +4,7 @@ use super::{
     error::EngineError,
     event::{Observer, Problem, Problems},
 };
-use crate::format::{id::SnapshotId, manifest::Time, name::Name, path::Escaped, snapshot::SnapshotRoot};
+use crate::format::{id::{ObjectId, SnapshotId}, manifest::Time, name::Name, path::Escaped, snapshot::SnapshotRoot};
 use crate::repository::Repository;
 use crate::store::Listed;
 use futures_util::{StreamExt, stream};
@@ -168,6 +168,8 @@ pub struct Base {
     pub heads: Vec<SnapshotId>,
     /// The highest generation seen.
     pub generation: u64,
+    /// What must not be relied on, though the checkpoint names it: it lay in the trash.
+    pub set_aside: Vec<ObjectId>,
 }
 
 /// Finds what a sync of `source` on `host` builds on. Looks at the newest roots, by the server's clock, and at all of them only
@@ -202,6 +204,27 @@ pub async fn base(
     Ok(base_among(seen, host, source))
 }
 
+/// Makes a checkpoint fit to be built on where no shard will be listed. Checkpoints go without a trace, so what one names may be deleted from
+/// the trash at any time: what lies there is not relied on. The trash is listed first, and then it is seen that the checkpoint is still there.
+///
+/// # Errors
+/// What the store says.
+pub async fn distrust_checkpoint(repository: &Repository, base: &mut Base) -> Result<(), EngineError> {
+    let Some(checkpoint) = base.checkpoint.as_ref().map(|info| Name::Snapshot(info.id)) else { return Ok(()) };
+    let set_aside = super::trash::list(&**repository.store()).await?;
+    let listed = repository.list_snapshots(true).await?;
+    if !listed.iter().any(|listed| listed.name == checkpoint) {
+        base.checkpoint = None;
+        return Ok(());
+    }
+    let chunks = set_aside.iter().filter_map(|listed| match listed.name {
+        Name::TrashedChunk(_, id) => Some(id),
+        _ => None,
+    });
+    base.set_aside = chunks.collect();
+    Ok(())
+}
+
 fn is_of(info: &SnapshotInfo, host: &[u8], source: &[u8]) -> bool {
     info.root.host == host && info.root.source == source
 }
@@ -233,7 +256,7 @@ fn base_among(seen: Vec<SnapshotInfo>, host: &[u8], source: &[u8]) -> Base {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::{id::ObjectId, snapshot::Totals};
+    use crate::format::snapshot::Totals;
 
     fn snapshot(number: u8, source: &str, complete: bool, follows: &[u8]) -> SnapshotInfo {
         let id = |number: u8| SnapshotId::new(ObjectId([number; 32]));

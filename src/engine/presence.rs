@@ -42,7 +42,13 @@ impl Presence {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, estimated: u64) -> Self {
         let shards = (0..256).map(|_| OnceCell::new()).collect();
-        Self { store, lists: estimated <= LIST_MAX, shards, distrusted: Mutex::default() }
+        Self { store, lists: Self::lists(estimated), shards, distrusted: Mutex::default() }
+    }
+
+    /// Whether all shards of a store with about `estimated` chunks are listed.
+    #[must_use]
+    pub fn lists(estimated: u64) -> bool {
+        estimated <= LIST_MAX
     }
 
     /// Lists all shards, if this store is small enough for that.
@@ -130,8 +136,16 @@ async fn list_shard(store: &dyn Store, shard: u8) -> Result<HashMap<ObjectId, u6
 /// that lost power leaves empty and torn files, which this finds.
 #[must_use]
 pub fn is_plausible(length: u64, plain: u64) -> bool {
-    const OVERHEAD: u64 = 64;
-    length > OVERHEAD && padme(length) == length && length <= padme(OVERHEAD + plain)
+    is_whole_length(length) && length <= padme(OVERHEAD + plain)
+}
+
+/// What an object has beside its compressed plaintext, in bytes.
+const OVERHEAD: u64 = 64;
+
+/// Whether any whole object has this length: a torn one seldom does.
+#[must_use]
+pub fn is_whole_length(length: u64) -> bool {
+    length > OVERHEAD && padme(length) == length
 }
 
 #[cfg(test)]

@@ -51,6 +51,8 @@ fn kind(vector: &Vector) -> Kind {
         "segment" => Kind::Segment,
         "snapshot" => Kind::Snapshot,
         "config" => Kind::Config,
+        "forgotten" => Kind::Forgotten,
+        "set aside" => Kind::SetAside,
         other => panic!("unknown kind of object {other}"),
     }
 }
@@ -59,7 +61,8 @@ fn kind(vector: &Vector) -> Kind {
 fn subkeys(vector: &Vector) -> Checked {
     let keys = keys(vector);
     let key = |name: &str| <[u8; 32]>::try_from(vector.bytes(name)).unwrap();
-    let kinds = [Kind::Data, Kind::Segment, Kind::Snapshot, Kind::Config];
+    let kinds =
+        [Kind::Data, Kind::Segment, Kind::Snapshot, Kind::Config, Kind::Forgotten, Kind::SetAside];
     for (kind, label) in kinds.into_iter().zip(parts::KINDS) {
         let expected = blake3::keyed_hash(&key(&format!("id {label}")), b"plaintext");
         same(keys.object_id(kind, b"plaintext").0, *expected.as_bytes())?;

@@ -7,7 +7,9 @@ use chacha20poly1305::{
 
 pub const MASTER: [u8; 32] = [0x11; 32];
 pub const REPOSITORY: [u8; 16] = [0x22; 16];
-pub const KINDS: [&str; 4] = ["data", "segment", "snapshot", "config"];
+pub const KINDS: [&str; 6] = ["data", "segment", "snapshot", "config", "forgotten", "set aside"];
+/// Page 1: the bytes that stand for them.
+pub const KIND_BYTES: [u8; 6] = [1, 2, 3, 4, 6, 8];
 
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -85,7 +87,7 @@ impl Sealed {
         object.extend([self.version, self.mode]);
         object.extend(self.epoch.to_le_bytes());
         object.extend(self.length.unwrap_or(self.payload.len() as u32 + 52).to_le_bytes());
-        let kind = KINDS.iter().position(|kind| *kind == self.kind).unwrap() as u8 + 1;
+        let kind = KIND_BYTES[KINDS.iter().position(|kind| *kind == self.kind).unwrap()];
         let aad = [&object, &self.repository[..], &[kind], &self.id].concat();
         let mut hasher = blake3::Hasher::new_keyed(&subkey_of(&self.repository, &format!("nonce {}", self.kind)));
         hasher.update(&(aad.len() as u64).to_le_bytes()).update(&aad).update(&self.payload);

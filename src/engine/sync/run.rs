@@ -130,10 +130,12 @@ impl Run {
 
     fn storing(&self) -> Arc<Storing> {
         let store = Arc::clone(self.repository.store());
+        let presence = Presence::new(store, self.repository.estimated_chunks());
+        self.base.set_aside.iter().for_each(|id| presence.distrust(*id));
         Arc::new(Storing {
             keys: Arc::clone(self.repository.keys()),
             compression: self.options.compression,
-            presence: Arc::new(Presence::new(store, self.repository.estimated_chunks())),
+            presence: Arc::new(presence),
             observer: Arc::clone(&self.observer),
             counts: Arc::clone(&self.counts),
             budget: Arc::new(Semaphore::new(upload::SEALED_BYTES_MAX)),
