@@ -17,7 +17,8 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-const VERBS: [&str; 7] = ["init", "sync", "snapshots", "ls", "restore", "verify", "completions"];
+const VERBS: [&str; 10] =
+    ["init", "sync", "snapshots", "ls", "restore", "verify", "forget", "prune", "undo-forget", "completions"];
 
 #[test]
 fn help_teaches_with_examples_and_succeeds() {

@@ -1,5 +1,6 @@
 //! What `--json` prints: one document a line on standard output. `docs/json.md` is the contract.
 
+use super::json_removal::{ForgetDocument, PruneDocument, UndoDocument, VerdictDocument};
 use crate::{
     engine::{
         event::{Action, Problem, Stage},
@@ -47,6 +48,8 @@ pub enum Document<'a> {
     Problem(&'a Problem),
     /// A snapshot, listed or made.
     Snapshot(SnapshotDocument),
+    /// What a forget makes of a snapshot.
+    Verdict(VerdictDocument),
     /// The outcome.
     Report(Report),
     /// The work ended without an outcome.
@@ -271,11 +274,20 @@ pub enum Report {
         read_bytes: u64,
         unreferenced: u64,
         unreferenced_bytes: u64,
+        set_aside: u64,
+        set_aside_bytes: u64,
         damage: Vec<DamageDocument>,
         differences: Vec<DifferenceDocument>,
         problems: u64,
         seconds: f64,
     },
+    /// `nfz forget`.
+    Forget(ForgetDocument),
+    /// `nfz prune`.
+    Prune(PruneDocument),
+    /// `nfz undo-forget`.
+    #[serde(rename = "undo-forget")]
+    UndoForget(UndoDocument),
 }
 
 /// A damaged or missing object and what it touches.
@@ -363,6 +375,8 @@ impl Report {
             read_bytes: report.read_bytes,
             unreferenced: report.unreferenced,
             unreferenced_bytes: report.unreferenced_bytes,
+            set_aside: report.set_aside,
+            set_aside_bytes: report.set_aside_bytes,
             damage: report.damage.iter().map(Into::into).collect(),
             differences: report.differences.iter().map(Into::into).collect(),
             problems: report.problem_count,
@@ -371,7 +385,9 @@ impl Report {
     }
 }
 
-fn seconds(duration: Duration) -> f64 {
+/// Seconds, to the millisecond.
+#[must_use]
+pub fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
@@ -396,6 +412,11 @@ pub fn line(document: Document<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::{
+        forget::{ForgetReport, Verdict},
+        prune::PruneReport,
+        undo_forget::UndoReport,
+    };
     use crate::format::manifest::{Metadata, Xattr};
     use proptest::prelude::*;
     use serde_json::Value;
@@ -419,6 +440,8 @@ mod tests {
             Damage { object: "o".into(), why: "w".into(), snapshots: vec!["s".into()], paths: vec!["p".into()] };
         let differences = vec![Difference { path: "p".into(), what: "w".into() }];
         let verify = VerifyReport { damage: vec![damage], differences, ..VerifyReport::default() };
+        let (why, time) = (vec!["last"], 0);
+        let verdict = Verdict { id: info().id, info: Some(info()), time, by_server: false, stays: true, why };
         let documents = vec![
             Document::Stage { stage: Stage::Syncing },
             Document::Progress(Progress::default()),
@@ -431,6 +454,10 @@ mod tests {
             Document::Report(Report::sync(&SyncReport::default(), false)),
             Document::Report(Report::restore(&RestoreReport::default(), &info(), true)),
             Document::Report(Report::verify(&verify)),
+            Document::Verdict((&verdict).into()),
+            Document::Report(Report::Forget(ForgetDocument::new(&ForgetReport::default(), true))),
+            Document::Report(Report::Prune(PruneDocument::new(&PruneReport::default(), false))),
+            Document::Report(Report::UndoForget(UndoDocument::new(&UndoReport::default(), false))),
             Document::Error(ErrorDocument { code: 1, message: "m", hints: &[] }),
         ];
         documents.into_iter().map(|document| serde_json::from_str(&line(document)).unwrap()).collect()

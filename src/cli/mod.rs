@@ -11,8 +11,10 @@ mod environment;
 mod exit;
 mod failure;
 mod figures;
+mod forget;
 mod init;
 mod json;
+mod json_removal;
 mod leave_out;
 mod ls;
 mod open;
@@ -20,6 +22,7 @@ mod output;
 mod password;
 mod positional;
 mod progress;
+mod prune;
 mod restore;
 mod signals;
 mod snapshots;
@@ -27,6 +30,7 @@ mod sync;
 mod terminal;
 mod text;
 mod tree_path;
+mod undo_forget;
 mod values;
 mod verify;
 mod view;
@@ -97,6 +101,9 @@ async fn run(context: &Context, verb: &Verb) -> Result<Exit, Failure> {
         Verb::Ls(args) => ls::run(context, args).await,
         Verb::Restore(args) => restore::run(context, args).await,
         Verb::Verify(args) => verify::run(context, args).await,
+        Verb::Forget(args) => forget::run(context, args).await,
+        Verb::Prune(args) => prune::run(context, args).await,
+        Verb::UndoForget(args) => undo_forget::run(context, args).await,
         Verb::Completions(args) => Ok(completions::run(&context.view, args)),
     }
 }

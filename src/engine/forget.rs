@@ -247,10 +247,9 @@ fn keep_the_last(all: &[Found], verdicts: &[Verdict]) -> Result<(), EngineError>
     let stays: BTreeSet<_> = complete().filter(|found| !going.contains(&found.id)).filter_map(Found::of).collect();
     match complete().filter_map(Found::of).find(|source| !stays.contains(source)) {
         None => Ok(()),
-        Some((host, source)) => Err(EngineError::LastSnapshot {
-            host: Escaped(host).to_string(),
-            source_path: Escaped(source).to_string(),
-        }),
+        Some((host, source)) => {
+            Err(EngineError::LastSnapshot { host: Escaped(host).to_string(), source_path: Escaped(source).to_string() })
+        }
     }
 }
 
@@ -291,8 +290,7 @@ async fn prepare(repository: &Repository, going: &[SnapshotId]) -> Result<(), En
 pub(super) async fn put_forgotten(repository: &Repository, ids: BTreeSet<SnapshotId>) -> Result<(), EngineError> {
     let ids: Vec<SnapshotId> = ids.into_iter().collect();
     for ids in ids.chunks(RECORDED_MAX) {
-        let too_large =
-            |why: String| RepositoryError::TooLarge { what: "a record of what was forgotten", why };
+        let too_large = |why: String| RepositoryError::TooLarge { what: "a record of what was forgotten", why };
         let plaintext = ForgottenRecord { ids: ids.to_vec() }.encode().map_err(|why| too_large(why.to_string()))?;
         let sealed: Result<(ForgottenId, Bytes), _> = repository.seal(&plaintext);
         let (id, object) = sealed.map_err(|why| too_large(why.to_string()))?;

@@ -4,7 +4,13 @@ use super::{
     error::EngineError,
     event::{Observer, Problem, Problems},
 };
-use crate::format::{id::{ObjectId, SnapshotId}, manifest::Time, name::Name, path::Escaped, snapshot::SnapshotRoot};
+use crate::format::{
+    id::{ObjectId, SnapshotId},
+    manifest::Time,
+    name::Name,
+    path::Escaped,
+    snapshot::SnapshotRoot,
+};
 use crate::repository::Repository;
 use crate::store::Listed;
 use futures_util::{StreamExt, stream};

@@ -10,10 +10,7 @@ use super::{
     prune::{fetch_trashed, rename_if_there},
     trash::{Item, Trash},
 };
-use crate::format::{
-    id::SnapshotId,
-    name::Name,
-};
+use crate::format::{id::SnapshotId, name::Name};
 use crate::repository::Repository;
 use std::{
     collections::{BTreeSet, HashSet},

@@ -17,8 +17,7 @@ pub type Secret = Zeroizing<[u8; 32]>;
 /// Number of a master secret: 0 for the first; a rotation adds one.
 pub type Epoch = u16;
 
-const KINDS: [Kind; 6] =
-    [Kind::Data, Kind::Segment, Kind::Snapshot, Kind::Config, Kind::Forgotten, Kind::SetAside];
+const KINDS: [Kind; 6] = [Kind::Data, Kind::Segment, Kind::Snapshot, Kind::Config, Kind::Forgotten, Kind::SetAside];
 
 /// All subkeys of a repository.
 pub struct Keys {

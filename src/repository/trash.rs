@@ -78,7 +78,9 @@ impl Repository {
     async fn get_set_aside(&self, id: ObjectId, stored: u32, missing: StoreError) -> Result<Bytes, RepositoryError> {
         if let Some(name) = self.find_in_trash(id).await? {
             match self.get_any(name, stored).await {
-                Err(error) if error.kind == ErrorKind::NotFound => drop(self.trash.state.lock().await.chunks.remove(&id)),
+                Err(error) if error.kind == ErrorKind::NotFound => {
+                    drop(self.trash.state.lock().await.chunks.remove(&id))
+                }
                 other => return Ok(other?),
             }
         }
@@ -92,7 +94,9 @@ impl Repository {
     /// An object whatever its length, with the likely one tried first.
     async fn get_any(&self, name: Name, stored: u32) -> Result<Bytes, StoreError> {
         match self.store.get(name, Length::Exactly(u64::from(stored))).await {
-            Err(error) if error.kind == ErrorKind::WrongLength => self.store.get(name, Length::AtMost(OBJECT_MAX)).await,
+            Err(error) if error.kind == ErrorKind::WrongLength => {
+                self.store.get(name, Length::AtMost(OBJECT_MAX)).await
+            }
             other => other,
         }
     }

@@ -61,8 +61,7 @@ fn kind(vector: &Vector) -> Kind {
 fn subkeys(vector: &Vector) -> Checked {
     let keys = keys(vector);
     let key = |name: &str| <[u8; 32]>::try_from(vector.bytes(name)).unwrap();
-    let kinds =
-        [Kind::Data, Kind::Segment, Kind::Snapshot, Kind::Config, Kind::Forgotten, Kind::SetAside];
+    let kinds = [Kind::Data, Kind::Segment, Kind::Snapshot, Kind::Config, Kind::Forgotten, Kind::SetAside];
     for (kind, label) in kinds.into_iter().zip(parts::KINDS) {
         let expected = blake3::keyed_hash(&key(&format!("id {label}")), b"plaintext");
         same(keys.object_id(kind, b"plaintext").0, *expected.as_bytes())?;

@@ -4,6 +4,8 @@
 //! [`work`] moves and removes.
 
 mod roots;
+#[cfg(test)]
+mod schedules;
 mod work;
 
 use super::{

@@ -7,11 +7,7 @@ use crate::engine::{
     restore::is_damage,
     trash::{self, Item},
 };
-use crate::format::{
-    id::SnapshotId,
-    name::Name,
-    snapshot::SnapshotRoot,
-};
+use crate::format::{id::SnapshotId, name::Name, snapshot::SnapshotRoot};
 use crate::repository::{Repository, RepositoryError};
 use crate::store::{ErrorKind, Length};
 use std::{collections::HashSet, sync::Arc};

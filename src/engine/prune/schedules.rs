@@ -1,0 +1,407 @@
+//! Random schedules of syncs, forgets, undo-forgets and prunes beside each other, call by call, with kills and with time that passes. The law:
+//! at no instant does a listed snapshot lack a chunk.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::{PruneOptions, prune};
+use crate::{
+    clock::shift,
+    engine::{
+        error::EngineError,
+        event::Silent,
+        filter::FilterOptions,
+        forget::{ForgetOptions, What, forget},
+        presence,
+        retention::Policy,
+        sync::{self, Compression, SyncOptions},
+        undo_forget::{UndoOptions, undo_forget},
+        verify::{self, ReadData, VerifyOptions},
+    },
+    format::{
+        id::{ObjectId, SnapshotId},
+        keys::Credentials,
+        manifest::Segment,
+        name::{Dir, Name},
+        snapshot::SnapshotRoot,
+    },
+    repository::{InitOptions, Repository, open_object},
+    store::{ErrorKind, Length, Listed, Pending, Store, StoreError, memory::MemoryStore},
+};
+use bytes::Bytes;
+use jiff::tz::TimeZone;
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::{Notify, Semaphore},
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+const SCHEDULES: u64 = 300;
+/// Operations of one schedule, and how many run beside each other.
+const OPERATIONS: u32 = 14;
+const AT_ONCE: usize = 3;
+/// No sync takes longer for one put of a root, in seconds: the grace period less the time that it relies on what it saw, and less the
+/// time between looking at the clock and asking.
+const JUMPS: [i64; 6] = [60, 3600, 4 * 3600, 8 * 3600, 11 * 3600, 11 * 3600];
+
+/// Numbers that look random, the same for the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound
+    }
+
+    fn pick<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len() as u64) as usize]
+    }
+}
+
+/// Lets one client's calls through only as they are granted.
+struct Gate {
+    inner: Arc<MemoryStore>,
+    permits: Semaphore,
+    waiting: AtomicU64,
+    done: AtomicU64,
+    progress: Notify,
+    is_killed: AtomicBool,
+    /// Waits to make a snapshot visible.
+    is_committing: AtomicBool,
+}
+
+impl Gate {
+    fn new(inner: Arc<MemoryStore>) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            permits: Semaphore::new(0),
+            waiting: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+            progress: Notify::new(),
+            is_killed: AtomicBool::new(false),
+            is_committing: AtomicBool::new(false),
+        })
+    }
+
+    fn pass<'a, T: Send + 'a>(&'a self, call: Pending<'a, T>) -> Pending<'a, T> {
+        Box::pin(async move {
+            self.waiting.fetch_add(1, SeqCst);
+            self.progress.notify_one();
+            self.permits.acquire().await.unwrap().forget();
+            self.waiting.fetch_sub(1, SeqCst);
+            let dead = StoreError::new(ErrorKind::Disconnected, "reach", &"memory", "the client was killed");
+            let outcome = if self.is_killed.load(SeqCst) { Err(dead) } else { call.await };
+            self.done.fetch_add(1, SeqCst);
+            self.progress.notify_one();
+            outcome
+        })
+    }
+
+    fn kill(&self) {
+        self.is_killed.store(true, SeqCst);
+        self.permits.add_permits(1 << 20);
+    }
+}
+
+impl Store for Gate {
+    fn address(&self) -> String {
+        self.inner.address()
+    }
+    fn create_dirs<'a>(&'a self, dirs: &'a [Dir]) -> Pending<'a, ()> {
+        self.pass(self.inner.create_dirs(dirs))
+    }
+    fn list(&self, dir: Dir) -> Pending<'_, Vec<Listed>> {
+        self.pass(self.inner.list(dir))
+    }
+    fn stat(&self, name: Name) -> Pending<'_, Option<Listed>> {
+        self.pass(self.inner.stat(name))
+    }
+    fn get(&self, name: Name, length: Length) -> Pending<'_, Bytes> {
+        self.pass(self.inner.get(name, length))
+    }
+    fn put(&self, name: Name, bytes: Bytes) -> Pending<'_, ()> {
+        let call = self.inner.put(name, bytes);
+        Box::pin(async move {
+            self.is_committing.fetch_or(matches!(name, Name::Snapshot(_)), SeqCst);
+            let outcome = self.pass(call).await;
+            self.is_committing.store(false, SeqCst);
+            outcome
+        })
+    }
+    fn remove(&self, name: Name) -> Pending<'_, ()> {
+        self.pass(self.inner.remove(name))
+    }
+    fn rename(&self, from: Name, to: Name) -> Pending<'_, ()> {
+        self.pass(self.inner.rename(from, to))
+    }
+    fn free_space(&self) -> Pending<'_, Option<u64>> {
+        self.pass(self.inner.free_space())
+    }
+    fn close(&self) -> Pending<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// An operation under way.
+struct Client {
+    what: String,
+    gate: Arc<Gate>,
+    task: JoinHandle<Result<(), EngineError>>,
+}
+
+/// What each snapshot that was ever listed needs.
+type Needs = HashMap<SnapshotId, HashSet<ObjectId>>;
+
+struct World {
+    memory: Arc<MemoryStore>,
+    reader: Repository,
+    sources: Vec<PathBuf>,
+    needs: Needs,
+    clients: Vec<Client>,
+    dice: Dice,
+    log: Vec<String>,
+    finished: BTreeMap<&'static str, u64>,
+}
+
+fn credentials() -> Credentials {
+    Credentials { password: None, key_file: Some(Credentials::key_file_secret(b"any file")) }
+}
+
+impl World {
+    async fn new(seed: u64, place: &Path) -> Self {
+        let memory = Arc::new(MemoryStore::default());
+        Repository::init(Arc::clone(&memory) as _, &credentials(), &InitOptions::default()).await.unwrap();
+        let reader = Repository::open(Arc::clone(&memory) as _, &credentials()).await.unwrap();
+        let sources: Vec<PathBuf> = ["a", "b"].map(|name| place.join(name)).to_vec();
+        sources.iter().for_each(|source| fs::create_dir_all(source).unwrap());
+        let dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let (needs, clients, log, finished) = Default::default();
+        Self { memory, reader, sources, needs, clients, dice, log, finished }
+    }
+
+    /// Saves one of few contents: so what one sync has left behind is what another one needs.
+    fn begin(&mut self) {
+        let gate = Gate::new(Arc::clone(&self.memory));
+        let store: Arc<dyn Store> = Arc::clone(&gate) as _;
+        let at = self.dice.below(2) as usize;
+        let source = self.sources[at].clone();
+        let what;
+        let task = match self.dice.below(10) {
+            0..=4 => {
+                for file in ["f", "g"] {
+                    let content = self.dice.below(3) as u8;
+                    fs::write(source.join(file), [content; 700]).unwrap();
+                }
+                let always_read = self.dice.below(2) == 0;
+                what = format!("sync of {at}, always_read {always_read}");
+                tokio::spawn(run_sync(store, source, always_read))
+            }
+            5..=7 => {
+                what = "prune".to_owned();
+                tokio::spawn(run_prune(store))
+            }
+            8 => {
+                what = "forget".to_owned();
+                tokio::spawn(run_forget(store, 1 + self.dice.below(2) as u32))
+            }
+            _ => {
+                what = "undo-forget".to_owned();
+                tokio::spawn(run_undo(store))
+            }
+        };
+        self.log.push(format!("begin {what}"));
+        self.clients.push(Client { what, gate, task });
+    }
+
+    /// Lets one client make some calls, or kills it.
+    async fn step(&mut self) {
+        let at = self.dice.below(self.clients.len() as u64) as usize;
+        let count = self.dice.pick(&[1, 1, 2, 3, 8, 40, 300, 300]);
+        let client = &mut self.clients[at];
+        if self.dice.below(40) == 0 {
+            self.log.push(format!("kill {}", client.what));
+            client.gate.kill();
+        }
+        let target = client.gate.done.load(SeqCst) + count;
+        client.gate.permits.add_permits(count as usize);
+        let gate = Arc::clone(&client.gate);
+        let reached = async {
+            while gate.done.load(SeqCst) < target {
+                gate.progress.notified().await;
+            }
+        };
+        let ended = tokio::select! {
+            () = reached => None,
+            outcome = &mut client.task => Some(outcome.expect("no panic")),
+            () = sleep(Duration::from_secs(60)) => panic!("{} does not go on: {:#?}", client.what, self.log),
+        };
+        self.log.push(format!("{count} calls of {}{}", client.what, if ended.is_some() { ", its end" } else { "" }));
+        if let Some(outcome) = ended {
+            let client = self.clients.swap_remove(at);
+            self.judge(&client, outcome);
+        }
+    }
+
+    fn judge(&mut self, client: &Client, outcome: Result<(), EngineError>) {
+        let name = match outcome {
+            Ok(()) => "done",
+            Err(EngineError::Overtaken { .. }) => "overtaken",
+            Err(EngineError::LastSnapshot { .. } | EngineError::NoSnapshot(_) | EngineError::Restless) => "refused",
+            Err(_) if client.gate.is_killed.load(SeqCst) => "killed",
+            Err(error) => panic!("{} failed: {error}: {:#?}", client.what, self.log),
+        };
+        *self.finished.entry(name).or_default() += 1;
+    }
+
+    /// Lets time pass, while no client is between looking at the clock and making a snapshot visible.
+    async fn pass_time(&mut self) {
+        for client in &self.clients {
+            let waits = async {
+                while client.gate.waiting.load(SeqCst) == 0 && !client.task.is_finished() {
+                    sleep(Duration::from_micros(200)).await;
+                }
+            };
+            if timeout(Duration::from_secs(2), waits).await.is_err() {
+                return;
+            }
+        }
+        if self.clients.iter().any(|client| client.gate.is_committing.load(SeqCst)) {
+            return;
+        }
+        let seconds = self.dice.pick(&JUMPS);
+        self.log.push(format!("{seconds} seconds pass"));
+        self.memory.advance_clock(seconds);
+        shift::advance(seconds as u64);
+    }
+
+    /// The law.
+    fn check(&mut self) {
+        let contents = self.memory.contents();
+        let mut there = HashSet::new();
+        for name in contents.keys() {
+            if let Name::Chunk(id) | Name::TrashedChunk(_, id) = name {
+                there.insert(*id);
+            }
+        }
+        for (name, object) in &contents {
+            let Name::Snapshot(id) = name else { continue };
+            let reader = &self.reader;
+            let needs = self.needs.entry(*id).or_insert_with(|| needs(reader, &contents, *id, object));
+            let missing: Vec<_> = needs.difference(&there).collect();
+            assert!(missing.is_empty(), "snapshot {id} lacks {missing:?} after {:#?}", self.log);
+        }
+    }
+}
+
+fn needs(reader: &Repository, contents: &BTreeMap<Name, Bytes>, id: SnapshotId, object: &Bytes) -> HashSet<ObjectId> {
+    let plaintext = open_object(reader.keys(), id, Name::Snapshot(id), object).unwrap();
+    let root = SnapshotRoot::decode(&plaintext).unwrap();
+    let mut needs = HashSet::new();
+    for row in &root.segments {
+        needs.insert(row.id.0);
+        let is_it = |name: &&Name| matches!(name, Name::Chunk(id) | Name::TrashedChunk(_, id) if *id == row.id.0);
+        let name = contents.keys().find(is_it).unwrap_or_else(|| panic!("snapshot {id} lacks a segment"));
+        let plaintext = open_object(reader.keys(), row.id, *name, &contents[name]).unwrap();
+        needs.extend(Segment::decode(&plaintext).unwrap().chunks.iter().map(|row| row.id.0));
+    }
+    needs
+}
+
+async fn open(store: Arc<dyn Store>) -> Result<Arc<Repository>, EngineError> {
+    Ok(Arc::new(Repository::open(store, &credentials()).await?))
+}
+
+async fn run_sync(store: Arc<dyn Store>, source: PathBuf, always_read: bool) -> Result<(), EngineError> {
+    let options = SyncOptions {
+        filter: FilterOptions::default(),
+        host: "host".into(),
+        user: "user".into(),
+        label: String::new(),
+        always_read,
+        ignore_ctime: false,
+        ignore_inode: false,
+        compression: Compression::FAST,
+        checkpoint_interval: Duration::ZERO,
+        dry_run: false,
+        estimate: false,
+        allow_empty: false,
+    };
+    sync::sync(open(store).await?, source, options, Arc::new(Silent)).await.map(drop)
+}
+
+async fn run_prune(store: Arc<dyn Store>) -> Result<(), EngineError> {
+    prune(open(store).await?, PruneOptions::default(), Arc::new(Silent)).await.map(drop)
+}
+
+async fn run_forget(store: Arc<dyn Store>, last: u32) -> Result<(), EngineError> {
+    let options = ForgetOptions {
+        what: What::Policy(Policy { last, ..Policy::default() }),
+        host: None,
+        source: None,
+        label: None,
+        allow_empty: false,
+        dry_run: false,
+        zone: TimeZone::UTC,
+    };
+    forget(open(store).await?, options, Arc::new(Silent)).await.map(drop)
+}
+
+async fn run_undo(store: Arc<dyn Store>) -> Result<(), EngineError> {
+    undo_forget(open(store).await?, UndoOptions::default(), Arc::new(Silent)).await.map(drop)
+}
+
+/// Runs one schedule; how its operations ended.
+async fn schedule(seed: u64) -> BTreeMap<&'static str, u64> {
+    presence::NEVER_LISTS.store(seed % 2 == 0, SeqCst);
+    let place = tempfile::tempdir().unwrap();
+    let mut world = World::new(seed, place.path()).await;
+    let mut left = OPERATIONS;
+    while left > 0 || !world.clients.is_empty() {
+        if left > 0 && world.clients.len() < AT_ONCE && (world.clients.is_empty() || world.dice.below(4) == 0) {
+            world.begin();
+            left -= 1;
+        }
+        world.step().await;
+        world.check();
+        if world.dice.below(3) == 0 {
+            world.pass_time().await;
+        }
+    }
+    let reader = open(Arc::clone(&world.memory) as _).await.unwrap();
+    let options = VerifyOptions { read_data: ReadData::All, ..VerifyOptions::default() };
+    let report = verify::verify(reader, options, Arc::new(Silent)).await.unwrap();
+    assert_eq!(report.damage, [], "{:#?}", world.log);
+    world.finished
+}
+
+async fn schedules(seeds: std::ops::Range<u64>) {
+    let mut finished: BTreeMap<&'static str, u64> = BTreeMap::new();
+    for seed in seeds {
+        for (name, count) in schedule(seed).await {
+            *finished.entry(name).or_default() += count;
+        }
+    }
+    // That they do what they are to do, and not only fail.
+    assert!(finished["done"] > 5 * finished.get("overtaken").copied().unwrap_or(0), "{finished:?}");
+    assert!(finished["done"] > 100 && finished["killed"] > 10, "{finished:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_snapshot_ever_lacks_a_chunk_whatever_runs_beside_what_first_half() {
+    schedules(1..1 + SCHEDULES / 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_snapshot_ever_lacks_a_chunk_whatever_runs_beside_what_second_half() {
+    schedules(1 + SCHEDULES / 2..1 + SCHEDULES).await;
+}
