@@ -71,11 +71,17 @@ pub async fn snapshots(
     while let Some((id, root)) = roots.next().await {
         match root {
             Ok(root) => found.push(SnapshotInfo { id, root }),
+            Err(_) if is_gone(repository, id).await => {}
             Err(why) => problems.add(observer, Problem::new(Name::Snapshot(id), why)),
         }
     }
     found.sort_by_key(|info| (info.root.time, info.root.generation, info.id));
     Ok(found)
+}
+
+/// Whether a snapshot that was listed is there no more: it was forgotten, or a checkpoint whose sync has ended.
+pub async fn is_gone(repository: &Repository, id: SnapshotId) -> bool {
+    matches!(repository.store().stat(Name::Snapshot(id)).await, Ok(None))
 }
 
 fn fetch(
@@ -199,6 +205,7 @@ pub async fn base(
         while let Some((id, root)) = roots.next().await {
             match root {
                 Ok(root) => seen.push(SnapshotInfo { id, root }),
+                Err(_) if is_gone(repository, id).await => {}
                 Err(why) => problems.add(observer, Problem::new(Name::Snapshot(id), why)),
             }
         }

@@ -220,6 +220,7 @@ impl Verify {
         for (id, root) in roots {
             match root.map_err(EngineError::from) {
                 Ok(root) => snapshots.push(SnapshotInfo { id, root }),
+                Err(_) if history::is_gone(&self.repository, id).await => {}
                 Err(error) if is_damage(&error) => self.damage(Name::Snapshot(id), error),
                 Err(error) => return Err(error),
             }

@@ -148,6 +148,9 @@ mod tests {
             let ids: Vec<ObjectId> = ids.into_iter().map(|byte| ObjectId([byte; 32])).collect();
             assert_eq!(SetAsideRecord { run: [0; 16], ids }.encode(), Err(TrashError::Ids));
         }
+        let many = (0..=RECORDED_MAX as u32)
+            .map(|id| ObjectId(std::array::from_fn(|at| if at < 4 { id.to_be_bytes()[at] } else { 0 })));
+        assert_eq!(SetAsideRecord { run: [0; 16], ids: many.collect() }.encode(), Err(TrashError::Ids));
         assert_eq!(SetAsideRecord::decode(&[2]), Err(TrashError::UnknownFormat(2)));
     }
 }

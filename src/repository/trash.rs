@@ -79,7 +79,7 @@ impl Repository {
         if let Some(name) = self.find_in_trash(id).await? {
             match self.get_any(name, stored).await {
                 Err(error) if error.kind == ErrorKind::NotFound => {
-                    drop(self.trash.state.lock().await.chunks.remove(&id))
+                    self.trash.state.lock().await.chunks.remove(&id);
                 }
                 other => return Ok(other?),
             }

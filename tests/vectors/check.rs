@@ -12,6 +12,7 @@ use nfz::format::{
     repository_file::{self, RepositoryFileError},
     seal::{OpenError, Opener, padme},
     snapshot::{RootError, SnapshotRoot},
+    trash::{ForgottenRecord, SetAsideRecord, TrashError},
 };
 use zeroize::Zeroizing;
 
@@ -30,6 +31,8 @@ pub fn check(vector: &Vector) -> Checked {
         "segment" => segment(vector),
         "snapshot root" => root(vector),
         "configuration" => config(vector),
+        "set aside" => removal(SetAsideRecord::decode(&vector.bytes("bytes")).map(|it| it.ids.len()), vector),
+        "forgotten" => removal(ForgottenRecord::decode(&vector.bytes("bytes")).map(|it| it.ids.len()), vector),
         "path" => path(vector),
         "repository file" => repository(vector),
         other => Err(format!("unknown kind {other}")),
@@ -191,6 +194,15 @@ fn config(vector: &Vector) -> Checked {
     })?;
     same(config.generation, vector.number("generation"))?;
     same(config.encode().unwrap(), bytes)
+}
+
+fn removal(read: Result<usize, TrashError>, vector: &Vector) -> Checked {
+    let ids = read.map_err(|why| match why {
+        TrashError::Encoding(why) => encoding(&why),
+        TrashError::UnknownFormat(_) => "unknown version".into(),
+        TrashError::Ids => "record".into(),
+    })?;
+    same(ids as u64, vector.number("ids"))
 }
 
 fn path(vector: &Vector) -> Checked {

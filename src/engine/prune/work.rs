@@ -19,6 +19,8 @@ use std::sync::Arc;
 /// Shards listed ahead, and moves or removals under way at once.
 const SHARDS_AHEAD: usize = 16;
 const CALLS_AT_ONCE: usize = 64;
+/// Things in the trash that are looked at together.
+const ITEMS_AT_ONCE: usize = 4096;
 /// The trash never holds more than so many objects, so that it can be listed.
 const TRASH_MAX: usize = LISTED_MAX / 2;
 
@@ -65,9 +67,13 @@ impl Work {
     /// What the store says.
     pub async fn empty_trash(&mut self, trash: &Trash) -> Result<(), EngineError> {
         let this = &*self;
-        let chunks = trash.items.iter().filter(|item| !item.is_root);
-        let fates = chunks.map(|item| async move { Ok::<_, EngineError>((item.length, this.settle(item).await?)) });
-        let fates: Vec<_> = stream::iter(fates).buffer_unordered(CALLS_AT_ONCE).try_collect().await?;
+        let mut fates = Vec::new();
+        for items in trash.items.chunks(ITEMS_AT_ONCE) {
+            let chunks = items.iter().copied().filter(|item| !item.is_root);
+            let settled: Vec<_> = chunks.map(|item| this.settle(item)).collect();
+            let settled: Vec<_> = stream::iter(settled).buffer_unordered(CALLS_AT_ONCE).try_collect().await?;
+            fates.extend(settled);
+        }
         for (length, fate) in fates {
             let amount = match fate {
                 Fate::Rescued => &mut self.report.rescued,
@@ -80,7 +86,11 @@ impl Work {
         Ok(())
     }
 
-    async fn settle(&self, item: &Item) -> Result<Fate, EngineError> {
+    async fn settle(&self, item: Item) -> Result<(u64, Fate), EngineError> {
+        Ok((item.length, self.fate(item).await?))
+    }
+
+    async fn fate(&self, item: Item) -> Result<Fate, EngineError> {
         let is_due = self.options.reclaim_now || item.is_older_than(self.due);
         if self.roots.named.ids.contains(item.id) {
             return self.rescue(item, is_due).await;
@@ -93,7 +103,7 @@ impl Work {
     }
 
     /// Moves back what a snapshot names; where it was stored anew meanwhile, this one goes in its time.
-    async fn rescue(&self, item: &Item, is_due: bool) -> Result<Fate, EngineError> {
+    async fn rescue(&self, item: Item, is_due: bool) -> Result<Fate, EngineError> {
         let there = self.store.stat(item.former()).await?;
         if there.is_some_and(|there| is_whole_length(there.length)) {
             if is_due {
@@ -120,7 +130,7 @@ impl Work {
     /// What the store says.
     pub async fn set_aside(&mut self) -> Result<(), EngineError> {
         let store = Arc::clone(&self.store);
-        let listings = (0..=255).map(|shard| list_shard(&*store, shard));
+        let listings: Vec<_> = (0..=255).map(|shard| list_shard(&*store, shard)).collect();
         let mut shards = stream::iter(listings).buffered(SHARDS_AHEAD);
         while let Some(listed) = shards.next().await {
             self.shard(listed?).await?;
@@ -150,7 +160,7 @@ impl Work {
 
     async fn delete_at_once(&mut self, unnamed: &[(ObjectId, u64)]) -> Result<(), EngineError> {
         let this = &*self;
-        let removals = unnamed.iter().map(|&(id, _)| this.remove(Name::Chunk(id)));
+        let removals: Vec<_> = unnamed.iter().map(|&(id, _)| this.remove(Name::Chunk(id))).collect();
         stream::iter(removals).buffer_unordered(CALLS_AT_ONCE).try_collect::<()>().await?;
         unnamed.iter().for_each(|&(_, length)| self.report.deleted.add(length));
         Ok(())

@@ -84,7 +84,7 @@ impl Reliance {
                 other => other,
             }
         });
-        let mut shards = stream::iter(shards).buffer_unordered(SHARDS_AT_ONCE);
+        let mut shards = stream::iter(shards.collect::<Vec<_>>()).buffer_unordered(SHARDS_AT_ONCE);
         let mut present = IdSet::default();
         while let Some(listed) = shards.try_next().await? {
             for listed in listed {
