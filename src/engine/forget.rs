@@ -103,6 +103,10 @@ impl Found {
         (agreed.unwrap_or(self.modified), agreed.is_none())
     }
 
+    fn tie(&self) -> (u64, [u8; 32]) {
+        (self.info.as_ref().map_or(0, |info| info.root.generation), self.id.0.0)
+    }
+
     fn of(&self) -> Option<(&[u8], &[u8])> {
         self.info.as_ref().map(|info| (&*info.root.host, &*info.root.source))
     }
@@ -165,7 +169,7 @@ async fn find(
         };
         all.push(Found { id, modified, info });
     }
-    all.sort_by_key(|found| (found.time().0, found.id));
+    all.sort_by_key(|found| (found.time().0, found.tie()));
     Ok(all)
 }
 
@@ -236,7 +240,7 @@ fn by_policy(wanted: &[&Found], policy: &Policy, zone: &TimeZone) -> Vec<Vec<&'s
 
 fn dated(found: &Found) -> Dated {
     let label = found.info.as_ref().map(|info| info.root.label.clone()).unwrap_or_default();
-    Dated { time: found.time().0, tie: found.id.0.0, label }
+    Dated { time: found.time().0, tie: found.tie(), label }
 }
 
 /// Refuses to leave a source that has a complete snapshot without one.

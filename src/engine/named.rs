@@ -31,6 +31,9 @@ impl IdSet {
 
     /// Makes everything that was added findable.
     pub fn sort(&mut self) {
+        if self.sorted == self.ids.len() {
+            return;
+        }
         self.ids.sort_unstable();
         self.ids.dedup();
         self.sorted = self.ids.len();

@@ -29,8 +29,8 @@ pub struct Policy {
 pub struct Dated {
     /// When it was made, in seconds since 1970.
     pub time: i64,
-    /// Tells apart those of one time.
-    pub tie: [u8; 32],
+    /// Its generation and id: the order of those that are of one second.
+    pub tie: (u64, [u8; 32]),
     /// Its label.
     pub label: Vec<u8>,
 }
@@ -122,7 +122,7 @@ mod tests {
         let times = prop_oneof![0i64..200_000, 1_700_000_000i64..1_800_000_000];
         let one = (times, any::<[u8; 2]>(), "[ab]{0,1}").prop_map(|(time, tie, label)| {
             let tie = std::array::from_fn(|at| tie[at % 2]);
-            Dated { time, tie, label: label.into_bytes() }
+            Dated { time, tie: (0, tie), label: label.into_bytes() }
         });
         prop::collection::vec(one, 0..40)
     }
@@ -198,7 +198,7 @@ mod tests {
             let newest = all.iter().map(|one| one.time).max().unwrap_or(0);
             let before = kept(&policy, &all);
             let mut more = all.clone();
-            more.extend((0..forged).map(|_| Dated { time: newest, tie: [0; 32], label: Vec::new() }));
+            more.extend((0..forged).map(|_| Dated { time: newest, tie: (0, [0; 32]), label: Vec::new() }));
             let after = kept(&policy, &more);
             prop_assert!(before.iter().zip(&after).all(|(before, after)| before == after));
         }
