@@ -6,7 +6,7 @@ use super::{
     failure::Failure,
     figures::Work,
     json::{Document, Report},
-    json_removal::ForgetDocument,
+    json_snapshots::ForgetDocument,
     open::{self, Context, IfMissing},
     progress::Progress,
     prune,

@@ -1,6 +1,6 @@
 //! What `--json` prints: one document a line on standard output. `docs/json.md` is the contract.
 
-use super::json_removal::{ForgetDocument, PruneDocument, UndoDocument, VerdictDocument};
+use super::json_snapshots::{ForgetDocument, PruneDocument, SnapshotDocument, UndoDocument, VerdictDocument};
 use crate::{
     engine::{
         event::{Action, Problem, Stage},
@@ -88,7 +88,8 @@ impl From<&TreePath> for PathText {
 }
 
 /// Bytes as text; where they are no UTF-8, their hexadecimal digits too.
-fn text(bytes: &[u8]) -> (String, Option<String>) {
+#[must_use]
+pub fn text(bytes: &[u8]) -> (String, Option<String>) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (text.to_owned(), None),
         Err(_) => (String::from_utf8_lossy(bytes).into_owned(), Some(to_hex(bytes))),
@@ -178,48 +179,6 @@ fn device_of(node: &Node) -> Option<[u32; 2]> {
     match node {
         Node::CharacterDevice { major, minor } | Node::DiskDevice { major, minor } => Some([*major, *minor]),
         _ => None,
-    }
-}
-
-/// A snapshot.
-#[derive(Serialize)]
-pub struct SnapshotDocument {
-    id: String,
-    time: Option<String>,
-    host: String,
-    user: String,
-    source: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source_bytes: Option<String>,
-    label: String,
-    complete: bool,
-    generation: u64,
-    entries: u64,
-    files: u64,
-    directories: u64,
-    bytes: u64,
-}
-
-impl From<&SnapshotInfo> for SnapshotDocument {
-    fn from(info: &SnapshotInfo) -> Self {
-        let root = &info.root;
-        let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (source, source_bytes) = text(&root.source);
-        Self {
-            id: info.id.to_string(),
-            time: super::text::rfc3339(root.time),
-            host: lossy(&root.host),
-            user: lossy(&root.user),
-            source,
-            source_bytes,
-            label: lossy(&root.label),
-            complete: root.complete,
-            generation: root.generation,
-            entries: root.totals.entries,
-            files: root.totals.files,
-            directories: root.totals.directories,
-            bytes: root.totals.bytes,
-        }
     }
 }
 

@@ -14,7 +14,8 @@ mod figures;
 mod forget;
 mod init;
 mod json;
-mod json_removal;
+mod json_snapshots;
+
 mod leave_out;
 mod ls;
 mod open;

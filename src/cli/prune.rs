@@ -5,7 +5,7 @@ use super::{
     failure::Failure,
     figures::Work,
     json::{Document, Report},
-    json_removal::PruneDocument,
+    json_snapshots::PruneDocument,
     open::{self, Context, IfMissing, Opened},
     progress::Progress,
     text::{Bytes, Count, Span, counted},

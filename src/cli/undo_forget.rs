@@ -5,7 +5,7 @@ use super::{
     failure::Failure,
     figures::Work,
     json::{Document, Report},
-    json_removal::UndoDocument,
+    json_snapshots::UndoDocument,
     open::{self, Context, IfMissing},
     progress::Progress,
     snapshots::short_id,

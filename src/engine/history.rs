@@ -66,15 +66,16 @@ pub async fn snapshots(
     observer: &dyn Observer,
 ) -> Result<Vec<SnapshotInfo>, EngineError> {
     let listed = repository.list_snapshots(false).await?;
-    let mut found = Vec::new();
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
     let mut roots = fetch(repository, listed);
     while let Some((id, root)) = roots.next().await {
         match root {
             Ok(root) => found.push(SnapshotInfo { id, root }),
-            Err(_) if is_gone(repository, id).await => {}
-            Err(why) => problems.add(observer, Problem::new(Name::Snapshot(id), why)),
+            Err(why) => unread.push((id, why)),
         }
     }
+    drop(roots);
+    note_unread(repository, unread, problems, observer).await;
     found.sort_by_key(|info| (info.root.time, info.root.generation, info.id));
     Ok(found)
 }
@@ -82,6 +83,21 @@ pub async fn snapshots(
 /// Whether a snapshot that was listed is there no more: it was forgotten, or a checkpoint whose sync has ended.
 pub async fn is_gone(repository: &Repository, id: SnapshotId) -> bool {
     matches!(repository.store().stat(Name::Snapshot(id)).await, Ok(None))
+}
+
+/// Makes problems of roots that could not be read, unless they are gone. Called when no fetch is under way any more: one that is not
+/// awaited may hold what this waits for.
+async fn note_unread(
+    repository: &Repository,
+    unread: Vec<(SnapshotId, crate::repository::RepositoryError)>,
+    problems: &Problems,
+    observer: &dyn Observer,
+) {
+    for (id, why) in unread {
+        if !is_gone(repository, id).await {
+            problems.add(observer, Problem::new(Name::Snapshot(id), why));
+        }
+    }
 }
 
 fn fetch(
@@ -201,14 +217,16 @@ pub async fn base(
     let rest = listed.split_off(listed.len().min(8));
     let mut seen = Vec::new();
     for batch in [listed, rest] {
+        let mut unread = Vec::new();
         let mut roots = fetch(repository, batch);
         while let Some((id, root)) = roots.next().await {
             match root {
                 Ok(root) => seen.push(SnapshotInfo { id, root }),
-                Err(_) if is_gone(repository, id).await => {}
-                Err(why) => problems.add(observer, Problem::new(Name::Snapshot(id), why)),
+                Err(why) => unread.push((id, why)),
             }
         }
+        drop(roots);
+        note_unread(repository, unread, problems, observer).await;
         let is_found = |info: &SnapshotInfo| info.root.complete && is_of(info, host, source);
         if seen.iter().any(is_found) {
             break;

@@ -46,7 +46,7 @@ use tokio::{
 
 const SCHEDULES: u64 = 300;
 /// Operations of one schedule, and how many run beside each other.
-const OPERATIONS: u32 = 14;
+const OPERATIONS: u32 = 16;
 const AT_ONCE: usize = 3;
 /// No sync takes longer for one put of a root, in seconds: the grace period less the time that it relies on what it saw, and less the
 /// time between looking at the clock and asking.
@@ -157,6 +157,14 @@ struct Client {
     what: String,
     gate: Arc<Gate>,
     task: JoinHandle<Result<(), EngineError>>,
+    /// After so many calls it sleeps until so many operations have ended.
+    sleeps: (u64, u64),
+}
+
+impl Client {
+    fn is_asleep(&self, ended: u64) -> bool {
+        self.gate.done.load(SeqCst) >= self.sleeps.0 && ended < self.sleeps.1
+    }
 }
 
 /// What each snapshot that was ever listed needs.
@@ -171,6 +179,8 @@ struct World {
     dice: Dice,
     log: Vec<String>,
     finished: BTreeMap<&'static str, u64>,
+    /// Operations that have ended.
+    ended: u64,
 }
 
 fn credentials() -> Credentials {
@@ -185,8 +195,8 @@ impl World {
         let sources: Vec<PathBuf> = ["a", "b"].map(|name| place.join(name)).to_vec();
         sources.iter().for_each(|source| fs::create_dir_all(source).unwrap());
         let dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        let (needs, clients, log, finished) = Default::default();
-        Self { memory, reader, sources, needs, clients, dice, log, finished }
+        let (needs, clients, log, finished, ended) = Default::default();
+        Self { memory, reader, sources, needs, clients, dice, log, finished, ended }
     }
 
     /// Saves one of few contents: so what one sync has left behind is what another one needs.
@@ -196,21 +206,25 @@ impl World {
         let at = self.dice.below(2) as usize;
         let source = self.sources[at].clone();
         let what;
-        let task = match self.dice.below(10) {
+        let mut sleeps = (u64::MAX, 0);
+        let task = match self.dice.below(11) {
             0..=4 => {
                 for file in ["f", "g"] {
                     let content = self.dice.below(3) as u8;
                     fs::write(source.join(file), [content; 700]).unwrap();
                 }
                 let always_read = self.dice.below(2) == 0;
-                what = format!("sync of {at}, always_read {always_read}");
+                // Most oversleep right after they have looked at what is there.
+                let looked = self.dice.pick(&[12, 270]) + self.dice.below(16);
+                sleeps = (looked, self.ended + self.dice.below(6));
+                what = format!("sync of {at}, always_read {always_read}, sleeps {sleeps:?}");
                 tokio::spawn(run_sync(store, source, always_read))
             }
             5..=7 => {
                 what = "prune".to_owned();
                 tokio::spawn(run_prune(store))
             }
-            8 => {
+            8..=9 => {
                 what = "forget".to_owned();
                 tokio::spawn(run_forget(store, 1 + self.dice.below(2) as u32))
             }
@@ -220,14 +234,18 @@ impl World {
             }
         };
         self.log.push(format!("begin {what}"));
-        self.clients.push(Client { what, gate, task });
+        self.clients.push(Client { what, gate, task, sleeps });
     }
 
     /// Lets one client make some calls, or kills it.
     async fn step(&mut self) {
-        let at = self.dice.below(self.clients.len() as u64) as usize;
+        let all = 0..self.clients.len();
+        let awake: Vec<usize> = all.clone().filter(|&at| !self.clients[at].is_asleep(self.ended)).collect();
+        let at = if awake.is_empty() { all.start } else { self.dice.pick(&awake) };
         let count = self.dice.pick(&[1, 1, 2, 3, 8, 40, 300, 300]);
         let client = &mut self.clients[at];
+        let to_sleep = client.sleeps.0.saturating_sub(client.gate.done.load(SeqCst));
+        let count = if to_sleep > 0 { count.min(to_sleep) } else { count };
         if self.dice.below(40) == 0 {
             self.log.push(format!("kill {}", client.what));
             client.gate.kill();
@@ -248,6 +266,7 @@ impl World {
         self.log.push(format!("{count} calls of {}{}", client.what, if ended.is_some() { ", its end" } else { "" }));
         if let Some(outcome) = ended {
             let client = self.clients.swap_remove(at);
+            self.ended += 1;
             self.judge(&client, outcome);
         }
     }
@@ -367,7 +386,8 @@ async fn schedule(seed: u64) -> BTreeMap<&'static str, u64> {
     let mut world = World::new(seed, place.path()).await;
     let mut left = OPERATIONS;
     while left > 0 || !world.clients.is_empty() {
-        if left > 0 && world.clients.len() < AT_ONCE && (world.clients.is_empty() || world.dice.below(4) == 0) {
+        let all_sleep = world.clients.iter().all(|client| client.is_asleep(world.ended));
+        if left > 0 && world.clients.len() < AT_ONCE && (all_sleep || world.dice.below(4) == 0) {
             world.begin();
             left -= 1;
         }

@@ -13,11 +13,11 @@ use crate::format::{
 };
 use crate::repository::{Repository, random};
 use crate::store::{ErrorKind, Listed, Store};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, future, stream};
 use std::sync::Arc;
 
-/// Shards listed ahead, and moves or removals under way at once.
-const SHARDS_AHEAD: usize = 16;
+/// Shards listed at once, and moves or removals under way at once.
+const SHARDS_AT_ONCE: usize = 16;
 const CALLS_AT_ONCE: usize = 64;
 /// Things in the trash that are looked at together.
 const ITEMS_AT_ONCE: usize = 4096;
@@ -130,10 +130,13 @@ impl Work {
     /// What the store says.
     pub async fn set_aside(&mut self) -> Result<(), EngineError> {
         let store = Arc::clone(&self.store);
-        let listings: Vec<_> = (0..=255).map(|shard| list_shard(&*store, shard)).collect();
-        let mut shards = stream::iter(listings).buffered(SHARDS_AHEAD);
-        while let Some(listed) = shards.next().await {
-            self.shard(listed?).await?;
+        let all: Vec<u8> = (0..=255).collect();
+        for some in all.chunks(SHARDS_AT_ONCE) {
+            // All are awaited before anything is moved: a call that is under way and not awaited may hold what a move waits for.
+            let listed = future::try_join_all(some.iter().map(|shard| list_shard(&*store, *shard))).await?;
+            for shard in listed {
+                self.shard(shard).await?;
+            }
         }
         Ok(())
     }

@@ -55,18 +55,25 @@ impl Reliance {
         let present = self.list().await?;
         let tree = Tree::new(Arc::clone(&self.repository), SnapshotId::new(ObjectId([0; 32])), root.segments.clone());
         let mut segments = Box::pin(tree.segments(0..tree.len()));
+        let mut missing = Vec::new();
+        let mut note = |id: ObjectId| {
+            if !present.contains(id) {
+                missing.push(id)
+            }
+        };
         while let Some((number, segment)) = segments.next().await {
-            let name = tree.rows()[number].id.0;
-            self.require(&present, name).await?;
+            note(tree.rows()[number].id.0);
             match segment {
-                Ok(segment) => {
-                    for row in &segment.chunks {
-                        self.require(&present, row.id.0).await?;
-                    }
-                }
+                Ok(segment) => segment.chunks.iter().for_each(|row| note(row.id.0)),
                 Err(error) if is_damage(&error) => return Err(EngineError::Overtaken { what: error.to_string() }),
                 Err(error) => return Err(error),
             }
+        }
+        drop(segments);
+        missing.sort_unstable();
+        missing.dedup();
+        for id in missing {
+            self.rescue(id).await?;
         }
         self.since = began;
         if self.is_over() {
@@ -99,11 +106,8 @@ impl Reliance {
         Ok(present)
     }
 
-    /// Sees to it that a chunk or segment is in its place.
-    async fn require(&self, present: &IdSet, id: ObjectId) -> Result<(), EngineError> {
-        if present.contains(id) {
-            return Ok(());
-        }
+    /// Brings a chunk or segment that was not listed back from the trash.
+    async fn rescue(&self, id: ObjectId) -> Result<(), EngineError> {
         let store = self.repository.store();
         if let Some(name) = self.repository.find_in_trash(id).await? {
             rename_if_there(&**store, name, Name::Chunk(id)).await?;

@@ -1,12 +1,56 @@
-//! The documents of `forget`, `prune` and `undo-forget` (docs/json.md).
+//! Documents of snapshots, and of what becomes of them: `snapshots`, `forget`, `prune`, `undo-forget` (docs/json.md).
 
+use super::json::text;
 use crate::engine::{
     forget::{ForgetReport, Verdict},
+    history::SnapshotInfo,
     prune::{Amount, PruneReport},
     undo_forget::UndoReport,
 };
 use crate::format::manifest::Time;
 use serde::Serialize;
+
+/// A snapshot.
+#[derive(Serialize)]
+pub struct SnapshotDocument {
+    id: String,
+    time: Option<String>,
+    host: String,
+    user: String,
+    source: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_bytes: Option<String>,
+    label: String,
+    complete: bool,
+    generation: u64,
+    entries: u64,
+    files: u64,
+    directories: u64,
+    bytes: u64,
+}
+
+impl From<&SnapshotInfo> for SnapshotDocument {
+    fn from(info: &SnapshotInfo) -> Self {
+        let root = &info.root;
+        let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (source, source_bytes) = text(&root.source);
+        Self {
+            id: info.id.to_string(),
+            time: super::text::rfc3339(root.time),
+            host: lossy(&root.host),
+            user: lossy(&root.user),
+            source,
+            source_bytes,
+            label: lossy(&root.label),
+            complete: root.complete,
+            generation: root.generation,
+            entries: root.totals.entries,
+            files: root.totals.files,
+            directories: root.totals.directories,
+            bytes: root.totals.bytes,
+        }
+    }
+}
 
 /// What becomes of a snapshot.
 #[derive(Serialize)]
