@@ -23,6 +23,21 @@ pub fn uptime() -> Duration {
     since
 }
 
+/// Seconds and nanoseconds as the format has them.
+impl From<std::time::SystemTime> for Time {
+    fn from(time: std::time::SystemTime) -> Self {
+        match time.duration_since(std::time::UNIX_EPOCH) {
+            Ok(after) => Time { seconds: after.as_secs() as i64, nanoseconds: after.subsec_nanos() },
+            Err(before) => {
+                let before = before.duration();
+                let borrow = i64::from(before.subsec_nanos() > 0);
+                let nanoseconds = if borrow == 1 { 1_000_000_000 - before.subsec_nanos() } else { 0 };
+                Time { seconds: -(before.as_secs() as i64) - borrow, nanoseconds }
+            }
+        }
+    }
+}
+
 /// Lets tests pass time.
 #[cfg(test)]
 pub(crate) mod shift {
@@ -41,20 +56,5 @@ pub(crate) mod shift {
     /// Passes so much more.
     pub fn advance(seconds: u64) {
         SECONDS.fetch_add(seconds, SeqCst);
-    }
-}
-
-/// Seconds and nanoseconds as the format has them.
-impl From<std::time::SystemTime> for Time {
-    fn from(time: std::time::SystemTime) -> Self {
-        match time.duration_since(std::time::UNIX_EPOCH) {
-            Ok(after) => Time { seconds: after.as_secs() as i64, nanoseconds: after.subsec_nanos() },
-            Err(before) => {
-                let before = before.duration();
-                let borrow = i64::from(before.subsec_nanos() > 0);
-                let nanoseconds = if borrow == 1 { 1_000_000_000 - before.subsec_nanos() } else { 0 };
-                Time { seconds: -(before.as_secs() as i64) - borrow, nanoseconds }
-            }
-        }
     }
 }

@@ -143,7 +143,7 @@ fn space_comes_back_after_the_grace_period_and_a_snapshot_can_be_brought_back_un
     world.pass_a_day();
     let table = world.must(&["forget", &address, "--keep-last", "1"]);
     assert!(table.contains("(*)"), "both roots are a day older than they say, and that is said: {table}");
-    assert_eq!(world.snapshots(), [second.clone()]);
+    assert_eq!(world.snapshots(), std::slice::from_ref(&second));
     world.must(&["verify", &address, "--read-data"]);
     assert_eq!(world.report(&["undo-forget", &address])["snapshots"], 1);
     world.restores(&first, &first_tree);

@@ -35,6 +35,9 @@ pub struct Dated {
     pub label: Vec<u8>,
 }
 
+/// The number of the period that a time lies in.
+type Period = fn(&Timestamp, &TimeZone) -> i64;
+
 impl Policy {
     /// Whether it keeps nothing whatever there is.
     #[must_use]
@@ -42,7 +45,7 @@ impl Policy {
         *self == Self::default()
     }
 
-    fn periods(&self) -> [(&'static str, u32, fn(&Timestamp, &TimeZone) -> i64); 5] {
+    fn periods(&self) -> [(&'static str, u32, Period); 5] {
         [
             ("hourly", self.hourly, hour),
             ("daily", self.daily, day),

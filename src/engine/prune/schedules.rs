@@ -76,6 +76,8 @@ struct Gate {
     done: AtomicU64,
     progress: Notify,
     is_killed: AtomicBool,
+    /// Has begun to send something.
+    is_putting: AtomicBool,
     /// Waits to make a snapshot visible.
     is_committing: AtomicBool,
 }
@@ -89,6 +91,7 @@ impl Gate {
             done: AtomicU64::new(0),
             progress: Notify::new(),
             is_killed: AtomicBool::new(false),
+            is_putting: AtomicBool::new(false),
             is_committing: AtomicBool::new(false),
         })
     }
@@ -132,6 +135,7 @@ impl Store for Gate {
     fn put(&self, name: Name, bytes: Bytes) -> Pending<'_, ()> {
         let call = self.inner.put(name, bytes);
         Box::pin(async move {
+            self.is_putting.store(true, SeqCst);
             self.is_committing.fetch_or(matches!(name, Name::Snapshot(_)), SeqCst);
             let outcome = self.pass(call).await;
             self.is_committing.store(false, SeqCst);
@@ -303,6 +307,48 @@ impl World {
         shift::advance(seconds as u64);
     }
 
+    /// Runs an operation to its end, while all others stand still.
+    async fn run(&mut self, task: impl FnOnce(Arc<dyn Store>) -> JoinHandle<Result<(), EngineError>>) {
+        let gate = Gate::new(Arc::clone(&self.memory));
+        gate.permits.add_permits(1 << 20);
+        task(gate).await.unwrap().unwrap();
+        self.check();
+    }
+
+    fn advance(&self, seconds: i64) {
+        self.memory.advance_clock(seconds);
+        shift::advance(seconds as u64);
+    }
+
+    /// A sync that needs what lies there unnamed sleeps as soon as it has looked, for `hours`, between two prunes; how it ends.
+    async fn oversleep(&mut self, hours: i64) -> Result<(), EngineError> {
+        let source = self.sources[0].clone();
+        for content in [b"first", b"later"] {
+            fs::write(source.join("f"), content).unwrap();
+            self.run(|store| tokio::spawn(run_sync(store, source.clone(), true))).await;
+        }
+        self.run(|store| tokio::spawn(run_forget(store, 1))).await;
+        self.advance(25 * 3600);
+        fs::write(source.join("f"), b"first").unwrap();
+        let gate = Gate::new(Arc::clone(&self.memory));
+        let task = tokio::spawn(run_sync(Arc::clone(&gate) as _, source, true));
+        while !gate.is_putting.load(SeqCst) {
+            gate.permits.add_permits(1);
+            sleep(Duration::from_millis(2)).await;
+        }
+        self.run(|store| tokio::spawn(run_prune(store))).await;
+        self.advance(hours * 3600);
+        self.run(|store| tokio::spawn(run_prune(store))).await;
+        gate.permits.add_permits(1 << 20);
+        let outcome = task.await.unwrap();
+        self.check();
+        for _ in 0..3 {
+            self.advance(25 * 3600);
+            self.run(|store| tokio::spawn(run_prune(store))).await;
+        }
+        outcome
+    }
+
     /// The law.
     fn check(&mut self) {
         let contents = self.memory.contents();
@@ -381,7 +427,7 @@ async fn run_undo(store: Arc<dyn Store>) -> Result<(), EngineError> {
 
 /// Runs one schedule; how its operations ended.
 async fn schedule(seed: u64) -> BTreeMap<&'static str, u64> {
-    presence::NEVER_LISTS.store(seed % 2 == 0, SeqCst);
+    presence::NEVER_LISTS.store(seed.is_multiple_of(2), SeqCst);
     let place = tempfile::tempdir().unwrap();
     let mut world = World::new(seed, place.path()).await;
     let mut left = OPERATIONS;
@@ -414,6 +460,21 @@ async fn schedules(seeds: std::ops::Range<u64>) {
     // That they do what they are to do, and not only fail.
     assert!(finished["done"] > 5 * finished.get("overtaken").copied().unwrap_or(0), "{finished:?}");
     assert!(finished["done"] > 100 && finished["killed"] > 10, "{finished:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sync_that_sleeps_longer_than_the_grace_period_finds_out_that_it_was_overtaken() {
+    let place = tempfile::tempdir().unwrap();
+    let outcome = World::new(1, place.path()).await.oversleep(25).await;
+    assert!(matches!(outcome, Err(EngineError::Overtaken { .. })), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sync_that_sleeps_for_less_finds_what_was_set_aside_and_brings_it_back() {
+    for hours in [1, 11, 13, 23] {
+        let place = tempfile::tempdir().unwrap();
+        World::new(1, place.path()).await.oversleep(hours).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
