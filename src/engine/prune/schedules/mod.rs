@@ -2,44 +2,37 @@
 //! at no instant does a listed snapshot lack a chunk.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use super::{PruneOptions, prune};
+mod gate;
+mod operations;
+
 use crate::{
     clock::shift,
     engine::{
         error::EngineError,
         event::Silent,
-        filter::FilterOptions,
-        forget::{ForgetOptions, What, forget},
         presence,
-        retention::Policy,
-        sync::{self, Compression, SyncOptions},
-        undo_forget::{UndoOptions, undo_forget},
         verify::{self, ReadData, VerifyOptions},
     },
     format::{
         id::{ObjectId, SnapshotId},
-        keys::Credentials,
         manifest::Segment,
-        name::{Dir, Name},
+        name::Name,
         snapshot::SnapshotRoot,
     },
     repository::{InitOptions, Repository, open_object},
-    store::{ErrorKind, Length, Listed, Pending, Store, StoreError, memory::MemoryStore},
+    store::{Store, memory::MemoryStore},
 };
 use bytes::Bytes;
-use jiff::tz::TimeZone;
+use gate::Gate;
+use operations::{credentials, open, run_forget, run_prune, run_sync, run_undo};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
-    },
+    sync::{Arc, atomic::Ordering::SeqCst},
     time::Duration,
 };
 use tokio::{
-    sync::{Notify, Semaphore},
     task::JoinHandle,
     time::{sleep, timeout},
 };
@@ -65,94 +58,6 @@ impl Dice {
 
     fn pick<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.below(all.len() as u64) as usize]
-    }
-}
-
-/// Lets one client's calls through only as they are granted.
-struct Gate {
-    inner: Arc<MemoryStore>,
-    permits: Semaphore,
-    waiting: AtomicU64,
-    done: AtomicU64,
-    progress: Notify,
-    is_killed: AtomicBool,
-    /// Has begun to send something.
-    is_putting: AtomicBool,
-    /// Waits to make a snapshot visible.
-    is_committing: AtomicBool,
-}
-
-impl Gate {
-    fn new(inner: Arc<MemoryStore>) -> Arc<Self> {
-        Arc::new(Self {
-            inner,
-            permits: Semaphore::new(0),
-            waiting: AtomicU64::new(0),
-            done: AtomicU64::new(0),
-            progress: Notify::new(),
-            is_killed: AtomicBool::new(false),
-            is_putting: AtomicBool::new(false),
-            is_committing: AtomicBool::new(false),
-        })
-    }
-
-    fn pass<'a, T: Send + 'a>(&'a self, call: Pending<'a, T>) -> Pending<'a, T> {
-        Box::pin(async move {
-            self.waiting.fetch_add(1, SeqCst);
-            self.progress.notify_one();
-            self.permits.acquire().await.unwrap().forget();
-            self.waiting.fetch_sub(1, SeqCst);
-            let dead = StoreError::new(ErrorKind::Disconnected, "reach", &"memory", "the client was killed");
-            let outcome = if self.is_killed.load(SeqCst) { Err(dead) } else { call.await };
-            self.done.fetch_add(1, SeqCst);
-            self.progress.notify_one();
-            outcome
-        })
-    }
-
-    fn kill(&self) {
-        self.is_killed.store(true, SeqCst);
-        self.permits.add_permits(1 << 20);
-    }
-}
-
-impl Store for Gate {
-    fn address(&self) -> String {
-        self.inner.address()
-    }
-    fn create_dirs<'a>(&'a self, dirs: &'a [Dir]) -> Pending<'a, ()> {
-        self.pass(self.inner.create_dirs(dirs))
-    }
-    fn list(&self, dir: Dir) -> Pending<'_, Vec<Listed>> {
-        self.pass(self.inner.list(dir))
-    }
-    fn stat(&self, name: Name) -> Pending<'_, Option<Listed>> {
-        self.pass(self.inner.stat(name))
-    }
-    fn get(&self, name: Name, length: Length) -> Pending<'_, Bytes> {
-        self.pass(self.inner.get(name, length))
-    }
-    fn put(&self, name: Name, bytes: Bytes) -> Pending<'_, ()> {
-        let call = self.inner.put(name, bytes);
-        Box::pin(async move {
-            self.is_putting.store(true, SeqCst);
-            self.is_committing.fetch_or(matches!(name, Name::Snapshot(_)), SeqCst);
-            let outcome = self.pass(call).await;
-            self.is_committing.store(false, SeqCst);
-            outcome
-        })
-    }
-    fn remove(&self, name: Name) -> Pending<'_, ()> {
-        self.pass(self.inner.remove(name))
-    }
-    fn rename(&self, from: Name, to: Name) -> Pending<'_, ()> {
-        self.pass(self.inner.rename(from, to))
-    }
-    fn free_space(&self) -> Pending<'_, Option<u64>> {
-        self.pass(self.inner.free_space())
-    }
-    fn close(&self) -> Pending<'_, ()> {
-        Box::pin(async { Ok(()) })
     }
 }
 
@@ -185,10 +90,6 @@ struct World {
     finished: BTreeMap<&'static str, u64>,
     /// Operations that have ended.
     ended: u64,
-}
-
-fn credentials() -> Credentials {
-    Credentials { password: None, key_file: Some(Credentials::key_file_secret(b"any file")) }
 }
 
 impl World {
@@ -332,9 +233,14 @@ impl World {
         fs::write(source.join("f"), b"first").unwrap();
         let gate = Gate::new(Arc::clone(&self.memory));
         let task = tokio::spawn(run_sync(Arc::clone(&gate) as _, source, true));
+        let mut granted = 0;
         while !gate.is_putting.load(SeqCst) {
-            gate.permits.add_permits(1);
-            sleep(Duration::from_millis(2)).await;
+            // One by one, so that none is left over for what it does when it wakes up.
+            if gate.done.load(SeqCst) == granted && gate.waiting.load(SeqCst) > 0 {
+                granted += 1;
+                gate.permits.add_permits(1);
+            }
+            sleep(Duration::from_micros(200)).await;
         }
         self.run(|store| tokio::spawn(run_prune(store))).await;
         self.advance(hours * 3600);
@@ -380,49 +286,6 @@ fn needs(reader: &Repository, contents: &BTreeMap<Name, Bytes>, id: SnapshotId, 
         needs.extend(Segment::decode(&plaintext).unwrap().chunks.iter().map(|row| row.id.0));
     }
     needs
-}
-
-async fn open(store: Arc<dyn Store>) -> Result<Arc<Repository>, EngineError> {
-    Ok(Arc::new(Repository::open(store, &credentials()).await?))
-}
-
-async fn run_sync(store: Arc<dyn Store>, source: PathBuf, always_read: bool) -> Result<(), EngineError> {
-    let options = SyncOptions {
-        filter: FilterOptions::default(),
-        host: "host".into(),
-        user: "user".into(),
-        label: String::new(),
-        always_read,
-        ignore_ctime: false,
-        ignore_inode: false,
-        compression: Compression::FAST,
-        checkpoint_interval: Duration::ZERO,
-        dry_run: false,
-        estimate: false,
-        allow_empty: false,
-    };
-    sync::sync(open(store).await?, source, options, Arc::new(Silent)).await.map(drop)
-}
-
-async fn run_prune(store: Arc<dyn Store>) -> Result<(), EngineError> {
-    prune(open(store).await?, PruneOptions::default(), Arc::new(Silent)).await.map(drop)
-}
-
-async fn run_forget(store: Arc<dyn Store>, last: u32) -> Result<(), EngineError> {
-    let options = ForgetOptions {
-        what: What::Policy(Policy { last, ..Policy::default() }),
-        host: None,
-        source: None,
-        label: None,
-        allow_empty: false,
-        dry_run: false,
-        zone: TimeZone::UTC,
-    };
-    forget(open(store).await?, options, Arc::new(Silent)).await.map(drop)
-}
-
-async fn run_undo(store: Arc<dyn Store>) -> Result<(), EngineError> {
-    undo_forget(open(store).await?, UndoOptions::default(), Arc::new(Silent)).await.map(drop)
 }
 
 /// Runs one schedule; how its operations ended.
