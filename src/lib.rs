@@ -13,6 +13,7 @@
 //! engine/           what nfz does: a file, or a directory, a verb
 //!   sync/           walk + old tree → plan → read → assemble → seal → upload → build → commit
 //!   restore/        plan → fetch → finish
+//!   prune/, forget, undo_forget, retention     what goes, and what stays; trash, named: what was set aside, what is needed
 //!   verify, compare, ls, history               is it all there, does it match, what is there, which snapshot
 //!   source/, target/                           a live tree that is read, one that is written
 //!   tree, presence                             a manifest that is streamed, what the store has
@@ -26,12 +27,12 @@
 //!
 //! | specification | code |
 //! |---|---|
-//! | 1 Objects | [`format::name`], [`format::id`], [`format::repository_file`], [`format::config`], [`format::limits`]; [`store`] |
+//! | 1 Objects | [`format::name`], [`format::id`], [`format::repository_file`], [`format::config`], [`format::limits`], [`format::trash`]; [`store`] |
 //! | 2 Keys | [`format::keys`], [`format::keyring`], [`format::kit`] |
 //! | 3 Sealing | [`format::seal`] |
 //! | 4 Chunking | [`format::chunker`], [`format::segment_writer`] |
 //! | 5 Manifest | [`format::encoding`], [`format::path`], [`format::manifest`], [`format::extents`], [`format::snapshot`] |
-//! | 6 Operations | [`repository`], [`engine::sync`], [`engine::restore`], [`engine::verify`], [`engine::history`], [`engine::presence`] |
+//! | 6 Operations | [`engine::sync`], [`engine::restore`], [`engine::verify`], [`engine::history`], [`engine::presence`], [`engine::forget`], [`engine::prune`], [`engine::undo_forget`] |
 //!
 //! Begin with [`engine::sync`] and go down wherever you want to know more.
 //!
@@ -42,7 +43,7 @@
 //! - A [`store`] knows no key, no chunk, no snapshot: names and bytes.
 //! - Nothing locks the repository, and nothing needs a lock: objects come into being whole, under names that stand for their content.
 //! - Nothing outside one file names the SFTP crate, and nothing outside the records and their encoding names bincode.
-//! - No snapshot is visible before all that it names has been acknowledged.
+//! - No snapshot is visible before all that it names has been acknowledged, and nothing that one names is ever deleted: `engine/prune/schedules.rs`.
 //! - Nothing is decoded before it is authenticated, and nothing is allocated for what is longer than [`format::limits`] says.
 //! - Nothing that a repository or a server says is printed as it is, or decides where a restore writes outside its target.
 //! - No file and no tree is held in memory: a sync takes some 64 bytes for each file of the old tree, and some 200 for each chunk that it stores.

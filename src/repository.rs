@@ -2,12 +2,14 @@
 //!
 //! The one place where sealing meets a store. What it returns has been authenticated under the name it was asked for.
 
+mod trash;
+
 use crate::format::{
     config::{Config, ConfigError},
     id::{Id, OfKind, SnapshotId},
     keys::{Epoch, KdfCost, Keys, RepositoryId, Secret, Slot, SlotError, SlotRandomness},
     kit::KitSecret,
-    limits::{OBJECT_MAX, REPOSITORY_FILE_MAX},
+    limits::REPOSITORY_FILE_MAX,
     name::{Dir, Name},
     repository_file::{self, RepositoryFileError},
     seal::{Compression, OpenError, Opener, Sealer},
@@ -20,6 +22,7 @@ use std::{
     cell::RefCell,
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 use unlock::{Opening, Unlocked};
 use zeroize::Zeroizing;
@@ -132,6 +135,8 @@ pub struct Repository {
     /// Made by this very run.
     is_new: bool,
     preview: Preview,
+    trash: trash::Trash,
+    opened: Duration,
 }
 
 /// What was fetched while the password was being stretched, so that its latency costs nothing.
@@ -170,7 +175,7 @@ impl Repository {
         credentials: &Credentials,
         options: &InitOptions,
     ) -> Result<Self, RepositoryError> {
-        let address = store.address();
+        let (address, opened) = (store.address(), crate::clock::uptime());
         if Self::exists(&*store).await? {
             return Err(RepositoryError::AlreadyExists { address });
         }
@@ -196,8 +201,8 @@ impl Repository {
         let config_name = put_config(&*store, &keys, &config).await?;
         // Last: a repository is there once this file is.
         store.put(Name::Repository, Bytes::from(repository_file::text(&repository))).await?;
-        let preview = Preview::default();
-        let repository = Self { store, keys, unlocked, config, config_name, is_new: true, preview };
+        let (preview, trash) = (Preview::default(), trash::Trash::default());
+        let repository = Self { store, keys, unlocked, config, config_name, is_new: true, preview, trash, opened };
         repository.confirm().await?;
         Ok(repository)
     }
@@ -265,6 +270,7 @@ impl Repository {
     }
 
     async fn open_by(store: Arc<dyn Store>, opening: Opening<'_>, are_wanted: bool) -> Result<Self, RepositoryError> {
+        let opened = crate::clock::uptime();
         let (file, keys, configs, snapshots, shard) = future::join5(
             store.get(Name::Repository, Length::AtMost(REPOSITORY_FILE_MAX)),
             list_or_empty(&*store, Dir::Keys),
@@ -287,13 +293,20 @@ impl Repository {
         let keys = unlocked.keys(repository)?;
         preview.roots = roots;
         let (config_name, config) = choose_config(&keys, sealed_configs?)?;
-        Ok(Self { store, keys, unlocked, config, config_name, is_new: false, preview })
+        let trash = trash::Trash::default();
+        Ok(Self { store, keys, unlocked, config, config_name, is_new: false, preview, trash, opened })
     }
 
     /// The repository's id.
     #[must_use]
     pub fn id(&self) -> RepositoryId {
         self.keys.repository()
+    }
+
+    /// When it was opened, by [`uptime`](crate::clock::uptime): nothing that was looked up in it was looked up before.
+    #[must_use]
+    pub fn opened(&self) -> Duration {
+        self.opened
     }
 
     /// The store that it lies in.
@@ -357,20 +370,6 @@ impl Repository {
     pub async fn fetch_chunk<K: OfKind>(&self, id: Id<K>, stored: u32) -> Result<Vec<u8>, RepositoryError> {
         let object = self.get_chunk(id, stored).await?;
         self.open_chunk(id, object).await
-    }
-
-    /// The object of a data chunk or segment, unopened; see [`fetch_chunk`](Repository::fetch_chunk).
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn get_chunk<K: OfKind>(&self, id: Id<K>, stored: u32) -> Result<Bytes, RepositoryError> {
-        let name = Name::Chunk(id.0);
-        match self.store.get(name, Length::Exactly(u64::from(stored))).await {
-            Err(error) if error.kind == ErrorKind::WrongLength => {
-                Ok(self.store.get(name, Length::AtMost(OBJECT_MAX)).await?)
-            }
-            other => Ok(other?),
-        }
     }
 
     /// Opens what [`get_chunk`](Repository::get_chunk) got.
@@ -439,11 +438,19 @@ impl Repository {
     pub async fn commit(&self, root: &SnapshotRoot) -> Result<SnapshotId, RepositoryError> {
         let too_large = |why: String| RepositoryError::TooLarge { what: "the snapshot's root", why };
         let plaintext = root.encode().map_err(|why| too_large(why.to_string()))?;
-        let id: SnapshotId = self.keys.id(&plaintext);
-        let sealed = Sealer::new(Compression::DEFAULT).seal(&self.keys, id, &plaintext);
-        let sealed = sealed.map_err(|why| too_large(why.to_string()))?;
-        self.store.put(Name::Snapshot(id), Bytes::from(sealed)).await?;
+        let (id, object) = self.seal(&plaintext).map_err(|why| too_large(why.to_string()))?;
+        self.store.put(Name::Snapshot(id), object).await?;
         Ok(id)
+    }
+
+    /// Seals a small object: its id, and what is to be stored under the name that this gives it.
+    ///
+    /// # Errors
+    /// [`OpenError`] where it is too large.
+    pub fn seal<K: OfKind>(&self, plaintext: &[u8]) -> Result<(Id<K>, Bytes), OpenError> {
+        let id = self.keys.id(plaintext);
+        let sealed = Sealer::new(Compression::DEFAULT).seal(&self.keys, id, plaintext)?;
+        Ok((id, Bytes::from(sealed)))
     }
 }
 

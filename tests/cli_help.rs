@@ -17,7 +17,8 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-const VERBS: [&str; 8] = ["init", "sync", "snapshots", "ls", "restore", "verify", "key", "completions"];
+const VERBS: [&str; 11] =
+    ["init", "sync", "snapshots", "ls", "restore", "verify", "forget", "prune", "undo-forget", "key", "completions"];
 
 #[test]
 fn help_teaches_with_examples_and_succeeds() {

@@ -198,7 +198,8 @@ fn one_file_names_the_transport() {
 
 #[test]
 fn only_the_encoding_and_the_records_name_bincode() {
-    let files = ["format/config.rs", "format/encoding.rs", "format/manifest.rs", "format/snapshot.rs"];
+    let files =
+        ["format/config.rs", "format/encoding.rs", "format/manifest.rs", "format/snapshot.rs", "format/trash.rs"];
     assert_eq!(files_that_name("bincode"), files);
 }
 

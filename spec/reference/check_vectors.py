@@ -161,6 +161,18 @@ def writable(found):
     nfz.demand("configuration", good)
 
 
+FORGOTTEN = {"format": "u32", "ids": [32]}
+SET_ASIDE = {"format": "u32", "run": 16, "ids": [32]}
+
+
+def removal(form, vector):
+    data = vector.bytes("bytes")
+    nfz.demand("unknown version", data[:1] in (b"", b"\x01"))
+    ids = nfz.decode(form, data).ids
+    nfz.demand("record", 1 <= len(ids) <= 65536, all(a < b for a, b in zip(ids, ids[1:])))
+    same(len(ids), int(vector.text("ids")))
+
+
 def path(vector):
     nfz.components(vector.bytes("bytes"), "path")
 
@@ -172,6 +184,7 @@ def repository_file(vector):
 KINDS = {
     "subkeys": subkeys, "padding": padding, "slot": slot, "keyring": keyring, "kit": kit, "object": sealed, "chunks": chunks, "packs": packs,
     "segments": segment_ends, "segment": segment, "snapshot root": root, "configuration": config, "path": path,
+    "set aside": lambda vector: removal(SET_ASIDE, vector), "forgotten": lambda vector: removal(FORGOTTEN, vector),
     "repository file": repository_file,
 }
 

@@ -1,15 +1,14 @@
 #!/usr/bin/env python3
 """Lists and restores nfz repositories in a local directory. Written from the pages in spec/, not from the program."""
 import argparse, contextlib, functools, getpass, hmac, io, os, re, stat, struct, sys, time, types
-import zstandard
+import nacl.exceptions, zstandard
 from argon2.low_level import Type, hash_secret_raw
 from blake3 import blake3
 from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as aead_open
-from nacl.exceptions import CryptoError
 
 MIB, OBJECT_MAX, PLAIN_MAX = 1 << 20, 16 << 20, 12 << 20
 TYPES = dict(file=stat.S_IFREG, fifo=stat.S_IFIFO, socket=stat.S_IFSOCK, char=stat.S_IFCHR, disk=stat.S_IFBLK)
-KINDS = {"data": 1, "segment": 2, "snapshot": 3, "config": 4}
+KINDS = {"data": 1, "segment": 2, "snapshot": 3, "config": 4, "forgotten": 6, "set aside": 8}
 class Refused(Exception):
     """What was read is not what the pages say. Its text is a class of failure, such as those of vectors/README.md."""
 def demand(failure, *conditions):
@@ -18,7 +17,7 @@ def demand(failure, *conditions):
 def opened(failure, function, *arguments, **named):
     try:
         return function(*arguments, **named)
-    except (CryptoError, zstandard.ZstdError):
+    except (nacl.exceptions.CryptoError, zstandard.ZstdError):
         raise Refused(failure) from None
 
 # Page 1: the repository file. Page 2: keys.
@@ -202,20 +201,19 @@ def follows(before, entry):
 class Repository:
     def __init__(self, directory, password, key_file):
         self.directory, slots = directory, []
-        repo_id, names = repository_file(self.read("nfz-repository", 4096)), self.names("keys", 32)
+        repo_id, names = repository_file(self.read("nfz-repository", 4096)), self.names("keys", "[0-9a-f]{32}")
         self.attempt("keys", demand, "only 16 key slots are looked at", len(names) <= 16)
         for name in names[:16]:
             slot = self.attempt("keys/" + name, lambda: open_slot(self.read("keys/" + name, 1024), password, key_file))
             slots += [slot[1:]] if slot and slot[0] == repo_id else []
         demand("no key slot opens", slots)
         epoch, newest = max(slots)
-        rings = ["keyring/" + name for name in self.names("keyring", 32)] if epoch else []
+        rings = ["keyring/" + name for name in self.names("keyring", "[0-9a-f]{32}")] if epoch else []
         older = [self.attempt(name, lambda: open_keyring(self.read(name, 32800), newest)) for name in rings]
         demand("no keyring opens", any(older) or epoch == 0)
         self.keys = repo_id, [*next(filter(None, older), []), newest]
         newest_config(filter(None, [self.attempt(name, self.object, "config", name) for name in self.names("config")]))
-        self.problems = 0
-        self.chunk = functools.lru_cache(8)(functools.partial(self.object, "data"))
+        self.problems, self.chunk = 0, functools.lru_cache(8)(functools.partial(self.object, "data"))
     def attempt(self, what, function, *arguments, **named):  # names what fails, and goes on with None
         try:
             return function(*arguments, **named)
@@ -225,13 +223,15 @@ class Repository:
     def read(self, name, limit):
         with open(os.path.join(self.directory, name), "rb") as file:
             return file.read(limit + 1)  # what is too long is refused for its length
-    def names(self, directory, digits=64):
+    def names(self, directory, pattern="[0-9a-f]{64}"):
         names = os.listdir(os.path.join(self.directory, directory))
         demand("length", len(names) <= MIB)
-        return sorted(name for name in names if re.fullmatch(f"[0-9a-f]{{{digits}}}", name))
+        return sorted(name for name in names if re.fullmatch(pattern, name))
     def object(self, kind, name):
-        lies_in = {"config": "config", "snapshot": "snapshots"}.get(kind, "chunks/" + name[:2])
-        return open_object(self.keys, kind, bytes.fromhex(name), self.read(f"{lies_in}/{name}", OBJECT_MAX))
+        path = {"config": "config/", "snapshot": "snapshots/"}.get(kind, f"chunks/{name[:2]}/") + name
+        if path.startswith("chunks/") and not os.path.exists(os.path.join(self.directory, path)):
+            path = "trash/" + (self.names("trash", "c-[0-9a-f]{32}-" + name) or ["c--" + name])[0]  # set aside, or lost
+        return open_object(self.keys, kind, bytes.fromhex(name), self.read(path, OBJECT_MAX))
     def snapshots(self):  # each ends with its name and its root; oldest first
         names = self.names("snapshots")
         roots = [self.attempt(name, lambda: snapshot_root(self.object("snapshot", name))) for name in names]

@@ -1,8 +1,9 @@
 //! The command line: verbs and the options that all share. What each verb takes stands with the verb.
 
 use super::{
-    completions::CompletionsArgs, exit::Exit, init::InitArgs, key::KeyArgs, ls::LsArgs, restore::RestoreArgs,
-    snapshots::SnapshotsArgs, sync::SyncArgs, values, verify::VerifyArgs,
+    completions::CompletionsArgs, exit::Exit, forget::ForgetArgs, init::InitArgs, key::KeyArgs, ls::LsArgs,
+    prune::PruneArgs, restore::RestoreArgs, snapshots::SnapshotsArgs, sync::SyncArgs, undo_forget::UndoForgetArgs,
+    values, verify::VerifyArgs,
 };
 use crate::engine::history::{At, Choice};
 use clap::{Args, Parser, Subcommand};
@@ -34,6 +35,7 @@ EXAMPLES:
   nfz restore user@host:backup ./out            all of the newest snapshot
   nfz restore user@host:backup ./out a.txt --at 2026-11-22
   nfz verify user@host:backup --read-data=10%   is it all there, and whole?
+  nfz forget user@host:backup --keep-daily 7 --keep-monthly 12 --prune
   nfz key add user@host:backup                  another password
 ";
 
@@ -57,6 +59,9 @@ pub enum Verb {
     Ls(LsArgs),
     Restore(RestoreArgs),
     Verify(VerifyArgs),
+    Forget(ForgetArgs),
+    Prune(PruneArgs),
+    UndoForget(UndoForgetArgs),
     Key(KeyArgs),
     Completions(CompletionsArgs),
 }

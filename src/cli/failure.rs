@@ -200,6 +200,15 @@ impl From<EngineError> for Failure {
             error @ EngineError::Target { .. } => Self::failed(error.to_string())
                 .hint("mend that and run the same command again: it goes on where it stopped"),
             error @ EngineError::Manifest { .. } => Self::failed(error.to_string()).hint("nfz verify tells more"),
+            error @ EngineError::Unknowable { .. } => Self::failed(format!("cannot prune: {error}"))
+                .hint("nfz verify tells more; once that snapshot is forgotten (nfz forget ADDRESS ID), the rest can be pruned"),
+            error @ EngineError::ShortGrace => Self::usage(error.to_string())
+                .hint("on a full disk, and where no sync is running: --reclaim-now"),
+            error @ EngineError::Restless => Self::failed(error.to_string()).hint("run it again later"),
+            error @ EngineError::Overtaken { .. } => Self::failed(format!("cannot commit: {error}"))
+                .hint("run the same command again: it goes on where it stopped, and sends anew what is missing"),
+            error @ EngineError::LastSnapshot { .. } => Self::failed(format!("cannot forget: {error}"))
+                .hint("if that is what you want: --allow-empty"),
             error @ EngineError::Internal(_) => {
                 Self::failed(error.to_string()).hint("this is a mistake in nfz; running again does no harm")
             }

@@ -1,5 +1,6 @@
 //! What `--json` prints: one document a line on standard output. `docs/json.md` is the contract.
 
+use super::json_snapshots::{ForgetDocument, PruneDocument, SnapshotDocument, UndoDocument, VerdictDocument};
 use super::key::json::{KeyReport, KeySlot};
 use crate::{
     engine::{
@@ -48,6 +49,8 @@ pub enum Document<'a> {
     Problem(&'a Problem),
     /// A snapshot, listed or made.
     Snapshot(SnapshotDocument),
+    /// What a forget makes of a snapshot.
+    Verdict(VerdictDocument),
     /// A key slot, listed.
     KeySlot(KeySlot),
     /// The outcome.
@@ -91,7 +94,8 @@ impl From<&TreePath> for PathText {
 }
 
 /// Bytes as text; where they are no UTF-8, their hexadecimal digits too.
-fn text(bytes: &[u8]) -> (String, Option<String>) {
+#[must_use]
+pub fn text(bytes: &[u8]) -> (String, Option<String>) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (text.to_owned(), None),
         Err(_) => (String::from_utf8_lossy(bytes).into_owned(), Some(to_hex(bytes))),
@@ -184,48 +188,6 @@ fn device_of(node: &Node) -> Option<[u32; 2]> {
     }
 }
 
-/// A snapshot.
-#[derive(Serialize)]
-pub struct SnapshotDocument {
-    id: String,
-    time: Option<String>,
-    host: String,
-    user: String,
-    source: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source_bytes: Option<String>,
-    label: String,
-    complete: bool,
-    generation: u64,
-    entries: u64,
-    files: u64,
-    directories: u64,
-    bytes: u64,
-}
-
-impl From<&SnapshotInfo> for SnapshotDocument {
-    fn from(info: &SnapshotInfo) -> Self {
-        let root = &info.root;
-        let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (source, source_bytes) = text(&root.source);
-        Self {
-            id: info.id.to_string(),
-            time: super::text::rfc3339(root.time),
-            host: lossy(&root.host),
-            user: lossy(&root.user),
-            source,
-            source_bytes,
-            label: lossy(&root.label),
-            complete: root.complete,
-            generation: root.generation,
-            entries: root.totals.entries,
-            files: root.totals.files,
-            directories: root.totals.directories,
-            bytes: root.totals.bytes,
-        }
-    }
-}
-
 /// The outcome of a verb.
 #[derive(Serialize)]
 #[serde(tag = "verb", rename_all = "snake_case")]
@@ -277,11 +239,20 @@ pub enum Report {
         read_bytes: u64,
         unreferenced: u64,
         unreferenced_bytes: u64,
+        set_aside: u64,
+        set_aside_bytes: u64,
         damage: Vec<DamageDocument>,
         differences: Vec<DifferenceDocument>,
         problems: u64,
         seconds: f64,
     },
+    /// `nfz forget`.
+    Forget(ForgetDocument),
+    /// `nfz prune`.
+    Prune(PruneDocument),
+    /// `nfz undo-forget`.
+    #[serde(rename = "undo-forget")]
+    UndoForget(UndoDocument),
 }
 
 /// A damaged or missing object and what it touches.
@@ -369,6 +340,8 @@ impl Report {
             read_bytes: report.read_bytes,
             unreferenced: report.unreferenced,
             unreferenced_bytes: report.unreferenced_bytes,
+            set_aside: report.set_aside,
+            set_aside_bytes: report.set_aside_bytes,
             damage: report.damage.iter().map(Into::into).collect(),
             differences: report.differences.iter().map(Into::into).collect(),
             problems: report.problem_count,
@@ -377,7 +350,9 @@ impl Report {
     }
 }
 
-fn seconds(duration: Duration) -> f64 {
+/// Seconds, to the millisecond.
+#[must_use]
+pub fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
@@ -402,6 +377,11 @@ pub fn line(document: Document<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::{
+        forget::{ForgetReport, Verdict},
+        prune::PruneReport,
+        undo_forget::UndoReport,
+    };
     use crate::format::manifest::{Metadata, Xattr};
     use proptest::prelude::*;
     use serde_json::Value;
@@ -425,6 +405,8 @@ mod tests {
             Damage { object: "o".into(), why: "w".into(), snapshots: vec!["s".into()], paths: vec!["p".into()] };
         let differences = vec![Difference { path: "p".into(), what: "w".into() }];
         let verify = VerifyReport { damage: vec![damage], differences, ..VerifyReport::default() };
+        let (why, time) = (vec!["last"], 0);
+        let verdict = Verdict { id: info().id, info: Some(info()), time, by_server: false, stays: true, why };
         let mut documents = crate::cli::key::json::tests::samples();
         documents.extend(vec![
             Document::Stage { stage: Stage::Syncing },
@@ -438,6 +420,10 @@ mod tests {
             Document::Report(Report::sync(&SyncReport::default(), false)),
             Document::Report(Report::restore(&RestoreReport::default(), &info(), true)),
             Document::Report(Report::verify(&verify)),
+            Document::Verdict((&verdict).into()),
+            Document::Report(Report::Forget(ForgetDocument::new(&ForgetReport::default(), true))),
+            Document::Report(Report::Prune(PruneDocument::new(&PruneReport::default(), false))),
+            Document::Report(Report::UndoForget(UndoDocument::new(&UndoReport::default(), false))),
             Document::Error(ErrorDocument { code: 1, message: "m", hints: &[] }),
         ]);
         documents.into_iter().map(|document| serde_json::from_str(&line(document)).unwrap()).collect()

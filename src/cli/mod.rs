@@ -11,8 +11,10 @@ mod environment;
 mod exit;
 mod failure;
 mod figures;
+mod forget;
 mod init;
 mod json;
+mod json_snapshots;
 mod key;
 mod leave_out;
 mod ls;
@@ -22,6 +24,7 @@ mod output;
 mod password;
 mod positional;
 mod progress;
+mod prune;
 mod restore;
 mod signals;
 mod snapshots;
@@ -29,6 +32,7 @@ mod sync;
 mod terminal;
 mod text;
 mod tree_path;
+mod undo_forget;
 mod values;
 mod verify;
 mod view;
@@ -99,6 +103,9 @@ async fn run(context: &Context, verb: &Verb) -> Result<Exit, Failure> {
         Verb::Ls(args) => ls::run(context, args).await,
         Verb::Restore(args) => restore::run(context, args).await,
         Verb::Verify(args) => verify::run(context, args).await,
+        Verb::Forget(args) => forget::run(context, args).await,
+        Verb::Prune(args) => prune::run(context, args).await,
+        Verb::UndoForget(args) => undo_forget::run(context, args).await,
         Verb::Key(args) => key::run(context, args).await,
         Verb::Completions(args) => Ok(completions::run(&context.view, args)),
     }

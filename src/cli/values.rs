@@ -99,6 +99,31 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(span).ok().filter(|span| *span >= Duration::from_secs(1)).ok_or_else(wrong)
 }
 
+/// Reads a long span of time: `24h`, `7d`, `2w`, `3m`, `1y`, or several in a row. A month is 31 days and a year 366, so that none is too short.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn period(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("\"{text}\" is not a span of time; write it like 24h, 7d, 2w, 3m or 1y");
+    let (mut seconds, mut rest) = (0u64, text);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+        let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
+        let hours = match rest.as_bytes()[digits] {
+            b'h' => 1,
+            b'd' => 24,
+            b'w' => 7 * 24,
+            b'm' => 31 * 24,
+            b'y' => 366 * 24,
+            _ => return Err(wrong()),
+        };
+        let span = number.checked_mul(hours * 3600).ok_or_else(wrong)?;
+        seconds = seconds.checked_add(span).ok_or_else(wrong)?;
+        rest = &rest[digits + 1..];
+    }
+    if seconds == 0 { Err(wrong()) } else { Ok(Duration::from_secs(seconds)) }
+}
+
 /// Reads the memory of the key derivation, 19M to 1G, into KiB.
 ///
 /// # Errors
@@ -174,6 +199,17 @@ mod tests {
         assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5400)));
         for text in ["5", "", "-5m", "0s", "500ms", "soon"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_long_span_of_time_is_hours_days_weeks_months_or_years() {
+        let hours = |hours: u64| Ok(Duration::from_secs(hours * 3600));
+        for (text, expected) in [("24h", 24), ("7d", 168), ("2w", 336), ("3m", 2232), ("1y", 8784), ("1w2d", 216)] {
+            assert_eq!(period(text), hours(expected), "{text}");
+        }
+        for text in ["", "0h", "5", "h", "-1d", "1.5d", "1 d", "99999999999999999999h", "9999999999999999y", "1é"] {
+            assert!(period(text).is_err(), "{text}");
         }
     }
 

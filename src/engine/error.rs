@@ -67,6 +67,34 @@ pub enum EngineError {
         /// What is wrong.
         why: String,
     },
+    /// Nobody knows which chunks a snapshot needs.
+    #[error("snapshot {snapshot} cannot be read, so nobody knows what it needs: {why}")]
+    Unknowable {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// Why.
+        why: String,
+    },
+    /// The grace period is shorter than what syncs count on.
+    #[error("the grace period is shorter than a day, which syncs count on")]
+    ShortGrace,
+    /// Snapshots came and went faster than they could be read.
+    #[error("snapshots come and go faster than they can be read")]
+    Restless,
+    /// Something that a sync relied on has been removed meanwhile.
+    #[error("what it relied on has been removed meanwhile: {what}")]
+    Overtaken {
+        /// What is missing.
+        what: String,
+    },
+    /// The last snapshot of a source would go.
+    #[error("that would remove the last snapshot of {source_path} on {host}")]
+    LastSnapshot {
+        /// The machine, safe to print.
+        host: String,
+        /// The source, safe to print.
+        source_path: String,
+    },
     /// A thread was lost: a bug of ours.
     #[error("internal error: {0}")]
     Internal(&'static str),

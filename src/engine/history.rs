@@ -4,7 +4,13 @@ use super::{
     error::EngineError,
     event::{Observer, Problem, Problems},
 };
-use crate::format::{id::SnapshotId, manifest::Time, name::Name, path::Escaped, snapshot::SnapshotRoot};
+use crate::format::{
+    id::{ObjectId, SnapshotId},
+    manifest::Time,
+    name::Name,
+    path::Escaped,
+    snapshot::SnapshotRoot,
+};
 use crate::repository::{ROOTS_AHEAD, Repository};
 use crate::store::Listed;
 use futures_util::{StreamExt, stream};
@@ -60,16 +66,38 @@ pub async fn snapshots(
     observer: &dyn Observer,
 ) -> Result<Vec<SnapshotInfo>, EngineError> {
     let listed = repository.list_snapshots(false).await?;
-    let mut found = Vec::new();
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
     let mut roots = fetch(repository, listed);
     while let Some((id, root)) = roots.next().await {
         match root {
             Ok(root) => found.push(SnapshotInfo { id, root }),
-            Err(why) => problems.add(observer, Problem::new(Name::Snapshot(id), why)),
+            Err(why) => unread.push((id, why)),
         }
     }
+    drop(roots);
+    note_unread(repository, unread, problems, observer).await;
     found.sort_by_key(|info| (info.root.time, info.root.generation, info.id));
     Ok(found)
+}
+
+/// Whether a snapshot that was listed is there no more: it was forgotten, or a checkpoint whose sync has ended.
+pub async fn is_gone(repository: &Repository, id: SnapshotId) -> bool {
+    matches!(repository.store().stat(Name::Snapshot(id)).await, Ok(None))
+}
+
+/// Makes problems of roots that could not be read, unless they are gone. Called when no fetch is under way any more: one that is not
+/// awaited may hold what this waits for.
+async fn note_unread(
+    repository: &Repository,
+    unread: Vec<(SnapshotId, crate::repository::RepositoryError)>,
+    problems: &Problems,
+    observer: &dyn Observer,
+) {
+    for (id, why) in unread {
+        if !is_gone(repository, id).await {
+            problems.add(observer, Problem::new(Name::Snapshot(id), why));
+        }
+    }
 }
 
 fn fetch(
@@ -168,6 +196,8 @@ pub struct Base {
     pub heads: Vec<SnapshotId>,
     /// The highest generation seen.
     pub generation: u64,
+    /// What must not be relied on, though the checkpoint names it: it lay in the trash.
+    pub set_aside: Vec<ObjectId>,
 }
 
 /// Finds what a sync of `source` on `host` builds on. Looks at the newest roots, by the server's clock, and at all of them only
@@ -187,19 +217,43 @@ pub async fn base(
     let rest = listed.split_off(listed.len().min(ROOTS_AHEAD));
     let mut seen = Vec::new();
     for batch in [listed, rest] {
+        let mut unread = Vec::new();
         let mut roots = fetch(repository, batch);
         while let Some((id, root)) = roots.next().await {
             match root {
                 Ok(root) => seen.push(SnapshotInfo { id, root }),
-                Err(why) => problems.add(observer, Problem::new(Name::Snapshot(id), why)),
+                Err(why) => unread.push((id, why)),
             }
         }
+        drop(roots);
+        note_unread(repository, unread, problems, observer).await;
         let is_found = |info: &SnapshotInfo| info.root.complete && is_of(info, host, source);
         if seen.iter().any(is_found) {
             break;
         }
     }
     Ok(base_among(seen, host, source))
+}
+
+/// Makes a checkpoint fit to be built on where no shard will be listed. Checkpoints go without a trace, so what one names may be deleted from
+/// the trash at any time: what lies there is not relied on. The trash is listed first, and then it is seen that the checkpoint is still there.
+///
+/// # Errors
+/// What the store says.
+pub async fn distrust_checkpoint(repository: &Repository, base: &mut Base) -> Result<(), EngineError> {
+    let Some(checkpoint) = base.checkpoint.as_ref().map(|info| Name::Snapshot(info.id)) else { return Ok(()) };
+    let set_aside = super::trash::list(&**repository.store()).await?;
+    let listed = repository.list_snapshots(true).await?;
+    if !listed.iter().any(|listed| listed.name == checkpoint) {
+        base.checkpoint = None;
+        return Ok(());
+    }
+    let chunks = set_aside.iter().filter_map(|listed| match listed.name {
+        Name::TrashedChunk(_, id) => Some(id),
+        _ => None,
+    });
+    base.set_aside = chunks.collect();
+    Ok(())
 }
 
 fn is_of(info: &SnapshotInfo, host: &[u8], source: &[u8]) -> bool {
@@ -233,7 +287,7 @@ fn base_among(seen: Vec<SnapshotInfo>, host: &[u8], source: &[u8]) -> Base {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::{id::ObjectId, snapshot::Totals};
+    use crate::format::snapshot::Totals;
 
     fn snapshot(number: u8, source: &str, complete: bool, follows: &[u8]) -> SnapshotInfo {
         let id = |number: u8| SnapshotId::new(ObjectId([number; 32]));

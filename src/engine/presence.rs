@@ -17,6 +17,10 @@ use tokio::sync::OnceCell;
 /// Shards listed at once.
 const SHARDS_AT_ONCE: usize = 256;
 
+/// Makes every store too large to be listed.
+#[cfg(test)]
+pub(crate) static NEVER_LISTS: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
 /// What the store has.
 pub struct Presence {
     store: Arc<dyn Store>,
@@ -41,7 +45,17 @@ impl Presence {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, estimated: u64) -> Self {
         let shards = (0..256).map(|_| OnceCell::new()).collect();
-        Self { store, lists: estimated <= LIST_MAX, shards, distrusted: Mutex::default() }
+        Self { store, lists: Self::lists(estimated), shards, distrusted: Mutex::default() }
+    }
+
+    /// Whether all shards of a store with about `estimated` chunks are listed.
+    #[must_use]
+    pub fn lists(estimated: u64) -> bool {
+        #[cfg(test)]
+        if NEVER_LISTS.load(std::sync::atomic::Ordering::SeqCst) {
+            return false;
+        }
+        estimated <= LIST_MAX
     }
 
     /// Takes what was listed of all shards beforehand.
@@ -140,8 +154,16 @@ fn by_id(listed: Vec<Listed>) -> HashMap<ObjectId, u64> {
 /// that lost power leaves empty and torn files, which this finds.
 #[must_use]
 pub fn is_plausible(length: u64, plain: u64) -> bool {
-    const OVERHEAD: u64 = 64;
-    length > OVERHEAD && padme(length) == length && length <= padme(OVERHEAD + plain)
+    is_whole_length(length) && length <= padme(OVERHEAD + plain)
+}
+
+/// What an object has beside its compressed plaintext, in bytes.
+const OVERHEAD: u64 = 64;
+
+/// Whether any whole object has this length: a torn one seldom does.
+#[must_use]
+pub fn is_whole_length(length: u64) -> bool {
+    length > OVERHEAD && padme(length) == length
 }
 
 #[cfg(test)]

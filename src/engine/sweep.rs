@@ -22,7 +22,12 @@ pub async fn sweep(store: &dyn Store, litter: Vec<Listed>, just_written: Snapsho
         return;
     }
     let Ok(Some(newest)) = store.stat(Name::Snapshot(just_written)).await else { return };
-    let old = litter.into_iter().filter(|listed| listed.modified < newest.modified.saturating_sub(OLD));
+    sweep_older(store, litter, newest.modified).await;
+}
+
+/// Removes what is old of `litter` where the server's clock says `now`.
+pub async fn sweep_older(store: &dyn Store, litter: Vec<Listed>, now: i64) {
+    let old = litter.into_iter().filter(|listed| listed.modified < now.saturating_sub(OLD));
     future::join_all(old.map(|listed| store.remove(listed.name))).await;
 }
 

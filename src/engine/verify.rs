@@ -6,8 +6,10 @@ use super::{
     error::EngineError,
     event::{Event, Observer, Problem, Problems, Stage},
     filter::Selection,
+    forget::forgotten,
     history::{self, Choice, SnapshotInfo},
     restore::is_damage,
+    trash,
     tree::{Tree, rows_of},
 };
 use crate::format::{
@@ -85,6 +87,10 @@ pub struct VerifyReport {
     pub unreferenced: u64,
     /// Bytes of them.
     pub unreferenced_bytes: u64,
+    /// Chunks and segments that lie in the trash, set aside by a prune.
+    pub set_aside: u64,
+    /// Bytes of them.
+    pub set_aside_bytes: u64,
     /// What is not as it must be.
     pub damage: Vec<Damage>,
     /// How the live tree differs; at most a thousand.
@@ -186,6 +192,11 @@ impl Verify {
             _ => None,
         });
         self.listed = chunks.collect();
+        let trashed = trash::list(&*store).await?.into_iter();
+        for listed in trashed.filter(|listed| matches!(listed.name, Name::TrashedChunk(..))) {
+            self.report.set_aside += 1;
+            self.report.set_aside_bytes += listed.length;
+        }
         Ok(())
     }
 
@@ -209,11 +220,14 @@ impl Verify {
         for (id, root) in roots {
             match root.map_err(EngineError::from) {
                 Ok(root) => snapshots.push(SnapshotInfo { id, root }),
+                Err(_) if history::is_gone(&self.repository, id).await => {}
                 Err(error) if is_damage(&error) => self.damage(Name::Snapshot(id), error),
                 Err(error) => return Err(error),
             }
         }
-        let known: HashSet<SnapshotId> = ids.into_iter().map(|(id, _)| id).collect();
+        let mut known: HashSet<SnapshotId> = ids.into_iter().map(|(id, _)| id).collect();
+        let forgotten = forgotten(&self.repository, &self.problems, &*self.observer).await?;
+        known.extend(forgotten.into_iter().flat_map(|(_, record)| record.ids));
         for info in &snapshots {
             for followed in info.root.follows.iter().filter(|id| !known.contains(id)) {
                 let why =
@@ -261,6 +275,7 @@ impl Verify {
         let mut suspects = Vec::new();
         for (id, stored) in needed {
             match self.listed.remove(&id) {
+                None if self.repository.has_chunk(id).await? => {} // set aside, or moved back just now
                 None => self.damage(Name::Chunk(id), "it is missing"),
                 // Another writer may have compressed it differently: what opens is good.
                 Some(length) if length != u64::from(stored) => suspects.push((ChunkId::new(id), stored, length)),

@@ -79,6 +79,10 @@ pub enum Kind {
     Snapshot = 3,
     /// The repository's parameters.
     Config = 4,
+    /// A record of snapshots that were removed on purpose.
+    Forgotten = 6,
+    /// A record of what lies in the trash.
+    SetAside = 8,
 }
 
 /// Marks a type that stands for one [`Kind`].
@@ -107,6 +111,10 @@ kinds! {
     Snapshot SnapshotId Snapshot,
     /// See [`Kind::Config`].
     Config ConfigId Config,
+    /// See [`Kind::Forgotten`].
+    Forgotten ForgottenId Forgotten,
+    /// See [`Kind::SetAside`].
+    SetAside SetAsideId SetAside,
 }
 
 /// An [`ObjectId`] that knows its kind, so that no segment is taken for user data.

@@ -17,12 +17,12 @@ pub type Secret = Zeroizing<[u8; 32]>;
 /// Number of a master secret: 0 for the first; a rotation adds one.
 pub type Epoch = u16;
 
-const KINDS: [Kind; 4] = [Kind::Data, Kind::Segment, Kind::Snapshot, Kind::Config];
+const KINDS: [Kind; 6] = [Kind::Data, Kind::Segment, Kind::Snapshot, Kind::Config, Kind::Forgotten, Kind::SetAside];
 
 /// All subkeys of a repository.
 pub struct Keys {
     repository: RepositoryId,
-    id: [Secret; 4],
+    id: [Secret; 6],
     content: Secret,
     cut: CutKeys,
     epochs: Vec<EpochKeys>,
@@ -41,8 +41,8 @@ pub struct CutKeys {
 }
 
 struct EpochKeys {
-    seal: [Secret; 4],
-    nonce: [Secret; 4],
+    seal: [Secret; 6],
+    nonce: [Secret; 6],
 }
 
 impl Keys {
@@ -121,8 +121,16 @@ impl EpochKeys {
     }
 }
 
+/// Where the keys of a kind stand: as in [`KINDS`].
 fn place(kind: Kind) -> usize {
-    kind as usize - 1
+    match kind {
+        Kind::Data => 0,
+        Kind::Segment => 1,
+        Kind::Snapshot => 2,
+        Kind::Config => 3,
+        Kind::Forgotten => 4,
+        Kind::SetAside => 5,
+    }
 }
 
 fn label(kind: Kind) -> &'static str {
@@ -131,6 +139,8 @@ fn label(kind: Kind) -> &'static str {
         Kind::Segment => "segment",
         Kind::Snapshot => "snapshot",
         Kind::Config => "config",
+        Kind::Forgotten => "forgotten",
+        Kind::SetAside => "set aside",
     }
 }
 
@@ -436,9 +446,22 @@ mod tests {
     use proptest::prelude::*;
 
     // As the reference reader derives them.
-    const GOLDEN_IDS: [&str; 4] = ["344069ab16e10e71", "516e5e1c6a57d271", "f71d06505ab449c0", "fb08de70a277a529"];
-    const GOLDEN_SEAL_KEYS: [&str; 4] =
-        ["314177b331682cbf", "1553d57482235fd7", "0b5070dd8377fa3f", "1a7c415949839137"];
+    const GOLDEN_IDS: [&str; 6] = [
+        "344069ab16e10e71",
+        "516e5e1c6a57d271",
+        "f71d06505ab449c0",
+        "fb08de70a277a529",
+        "6e828f62118e6484",
+        "2308de16bb0424d3",
+    ];
+    const GOLDEN_SEAL_KEYS: [&str; 6] = [
+        "314177b331682cbf",
+        "1553d57482235fd7",
+        "0b5070dd8377fa3f",
+        "1a7c415949839137",
+        "547be5be5795058f",
+        "ab6dda782f8d9018",
+    ];
     const GOLDEN_GEAR: &str = "48e2190c373076de";
     const CHEAP: KdfCost = KdfCost { memory_kib: 19 << 10, passes: 1, lanes: 1 };
 

@@ -32,5 +32,7 @@ pub const SEGMENT_ENTRIES_MAX: usize = 65_536;
 pub const PART_MAX: usize = 16_384;
 /// The most snapshots that a snapshot names as those it follows.
 pub const FOLLOWS_MAX: usize = 64;
+/// The most ids of one record of what was removed or set aside.
+pub const RECORDED_MAX: usize = 65_536;
 /// The most packs that a snapshot names as worth rewriting.
 pub const SPARSE_PACKS_MAX: usize = 256;

@@ -19,3 +19,4 @@ pub mod repository_file;
 pub mod seal;
 pub mod segment_writer;
 pub mod snapshot;
+pub mod trash;

@@ -1,6 +1,6 @@
 //! Names: where each object lies in a store (`spec/1-objects.md`). The only place that builds or reads such paths.
 
-use super::id::{ConfigId, ObjectId, SnapshotId, from_hex, to_hex};
+use super::id::{ConfigId, ForgottenId, ObjectId, SetAsideId, SnapshotId, from_hex, to_hex};
 use std::fmt;
 
 /// A directory of a repository.
@@ -20,8 +20,10 @@ pub enum Dir {
     Shard(u8),
     /// Sealed snapshot roots.
     Snapshots,
-    /// What prune has set aside.
+    /// What was set aside, and when: chunks by prune, snapshot roots by forget.
     Trash,
+    /// Records of snapshots that were removed on purpose.
+    Forgotten,
     /// Uploads under way.
     Tmp,
 }
@@ -29,9 +31,18 @@ pub enum Dir {
 impl Dir {
     /// Every directory that `init` makes, parents first.
     pub fn all() -> impl Iterator<Item = Dir> {
-        [Dir::Root, Dir::Keys, Dir::Keyring, Dir::Config, Dir::Chunks, Dir::Snapshots, Dir::Trash, Dir::Tmp]
-            .into_iter()
-            .chain((0..=255).map(Dir::Shard))
+        let all = [
+            Dir::Root,
+            Dir::Keys,
+            Dir::Keyring,
+            Dir::Config,
+            Dir::Chunks,
+            Dir::Snapshots,
+            Dir::Trash,
+            Dir::Forgotten,
+            Dir::Tmp,
+        ];
+        all.into_iter().chain((0..=255).map(Dir::Shard))
     }
 
     /// The path relative to the repository; empty for [`Dir::Root`].
@@ -46,6 +57,7 @@ impl Dir {
             Dir::Shard(shard) => format!("chunks/{shard:02x}"),
             Dir::Snapshots => "snapshots".into(),
             Dir::Trash => "trash".into(),
+            Dir::Forgotten => "forgotten".into(),
             Dir::Tmp => "tmp".into(),
         }
     }
@@ -59,6 +71,9 @@ impl fmt::Display for Dir {
         }
     }
 }
+
+/// 16 random bytes for one run of a program that sets things aside. What is set aside twice so lies under two names.
+pub type RunId = [u8; 16];
 
 /// The name of one object in a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,6 +90,14 @@ pub enum Name {
     Chunk(ObjectId),
     /// A sealed snapshot root.
     Snapshot(SnapshotId),
+    /// A chunk or segment that this run has set aside.
+    TrashedChunk(RunId, ObjectId),
+    /// A snapshot root that this run has set aside.
+    TrashedSnapshot(RunId, SnapshotId),
+    /// A sealed record of what lies in the trash.
+    SetAside(SetAsideId),
+    /// A sealed record of snapshots that were removed on purpose.
+    Forgotten(ForgottenId),
     /// An upload under way, by its random id.
     Tmp([u8; 16]),
 }
@@ -90,6 +113,8 @@ impl Name {
             Name::Config(_) => Dir::Config,
             Name::Chunk(id) => Dir::Shard(id.shard()),
             Name::Snapshot(_) => Dir::Snapshots,
+            Name::TrashedChunk(..) | Name::TrashedSnapshot(..) | Name::SetAside(_) => Dir::Trash,
+            Name::Forgotten(_) => Dir::Forgotten,
             Name::Tmp(_) => Dir::Tmp,
         }
     }
@@ -103,6 +128,10 @@ impl Name {
             Name::Config(id) => id.0.to_hex(),
             Name::Chunk(id) => id.to_hex(),
             Name::Snapshot(id) => id.0.to_hex(),
+            Name::TrashedChunk(run, id) => format!("c-{}-{id}", to_hex(run)),
+            Name::TrashedSnapshot(run, id) => format!("s-{}-{id}", to_hex(run)),
+            Name::SetAside(id) => id.0.to_hex(),
+            Name::Forgotten(id) => id.0.to_hex(),
         }
     }
 
@@ -126,8 +155,24 @@ impl Name {
             Dir::Config => ObjectId::from_hex(file_name).map(|id| Name::Config(ConfigId::new(id))),
             Dir::Snapshots => ObjectId::from_hex(file_name).map(|id| Name::Snapshot(SnapshotId::new(id))),
             Dir::Shard(shard) => ObjectId::from_hex(file_name).filter(|id| id.shard() == shard).map(Name::Chunk),
-            Dir::Chunks | Dir::Trash => None,
+            Dir::Forgotten => ObjectId::from_hex(file_name).map(|id| Name::Forgotten(ForgottenId::new(id))),
+            Dir::Trash => trashed(file_name),
+            Dir::Chunks => None,
         }
+    }
+}
+
+fn trashed(file_name: &str) -> Option<Name> {
+    if let Some(id) = ObjectId::from_hex(file_name) {
+        return Some(Name::SetAside(SetAsideId::new(id)));
+    }
+    let (kind, rest) = file_name.split_once('-')?;
+    let (run, id) = rest.split_once('-')?;
+    let (run, id) = (from_hex(run)?, ObjectId::from_hex(id)?);
+    match kind {
+        "c" => Some(Name::TrashedChunk(run, id)),
+        "s" => Some(Name::TrashedSnapshot(run, SnapshotId::new(id))),
+        _ => None,
     }
 }
 
@@ -152,6 +197,10 @@ mod tests {
             Name::Config(ConfigId::new(id)),
             Name::Chunk(id),
             Name::Snapshot(SnapshotId::new(id)),
+            Name::TrashedChunk([9; 16], id),
+            Name::TrashedSnapshot([9; 16], SnapshotId::new(id)),
+            Name::SetAside(SetAsideId::new(id)),
+            Name::Forgotten(ForgottenId::new(id)),
         ];
         for name in names {
             assert_eq!(Name::parse(name.dir(), &name.file_name()), Some(name));

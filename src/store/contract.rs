@@ -4,7 +4,7 @@
 
 use super::{ErrorKind, Length, Listed, Store};
 use crate::format::{
-    id::{ConfigId, ObjectId, SnapshotId},
+    id::{ConfigId, ForgottenId, ObjectId, SetAsideId, SnapshotId},
     limits::OBJECT_MAX,
     name::{Dir, Name},
 };
@@ -29,6 +29,9 @@ pub async fn check(store: Arc<dyn Store>) {
     many_calls_at_once_do_not_mix(&*store).await;
     a_dropped_call_harms_nothing(&*store).await;
     removing_is_final_and_may_be_repeated(&*store).await;
+    a_rename_moves_an_object_whole_and_may_be_repeated(&*store).await;
+    a_rename_replaces_only_what_is_torn(&*store).await;
+    of_many_who_rename_one_object_none_loses_it(&*store).await;
     store.free_space().await.expect("free space is told or not, but asking never fails");
     uploads_leave_nothing_behind(&*store).await;
     a_closed_store_stays_closed(&*store).await;
@@ -98,6 +101,10 @@ async fn every_kind_of_name_goes_round(store: &dyn Store) {
         Name::Config(ConfigId::new(id)),
         Name::Chunk(id),
         Name::Snapshot(SnapshotId::new(id)),
+        Name::TrashedChunk([3; 16], id),
+        Name::TrashedSnapshot([3; 16], SnapshotId::new(id)),
+        Name::SetAside(SetAsideId::new(id)),
+        Name::Forgotten(ForgottenId::new(id)),
     ];
     for (seed, name) in (1..).zip(all) {
         let bytes = bytes(seed, 100);
@@ -180,6 +187,49 @@ async fn removing_is_final_and_may_be_repeated(store: &dyn Store) {
     assert_eq!(store.get(name, Length::AtMost(10)).await.unwrap_err().kind, ErrorKind::NotFound);
     put(store, name, &bytes(7, 10)).await;
     assert_holds(store, name, &bytes(7, 10)).await;
+}
+
+async fn a_rename_moves_an_object_whole_and_may_be_repeated(store: &dyn Store) {
+    let (from, to, content) = (chunk(7, 0), Name::TrashedChunk([7; 16], ObjectId([7; 32])), bytes(7, 300_000));
+    assert_eq!(store.rename(from, to).await.unwrap_err().kind, ErrorKind::NotFound);
+    put(store, from, &content).await;
+    let before = store.stat(from).await.unwrap().unwrap();
+    store.rename(from, to).await.unwrap();
+    assert_holds(store, to, &content).await;
+    assert_eq!(store.stat(from).await.unwrap(), None);
+    assert_eq!(store.stat(to).await.unwrap().unwrap().modified, before.modified, "its age goes with it");
+    store.rename(from, to).await.expect("the answer to the first may have been lost");
+    assert_holds(store, to, &content).await;
+    store.rename(to, from).await.unwrap();
+    assert_holds(store, from, &content).await;
+}
+
+async fn a_rename_replaces_only_what_is_torn(store: &dyn Store) {
+    let (from, to) = (chunk(8, 0), chunk(8, 1));
+    let (first, second, torn) = (bytes(1, 5000), bytes(2, 5000), bytes(3, 4999));
+    put(store, to, &first).await;
+    put(store, from, &second).await;
+    store.rename(from, to).await.unwrap();
+    assert_holds(store, to, &first).await;
+    assert_eq!(store.stat(from).await.unwrap(), None);
+    put(store, from, &torn).await;
+    store.rename(from, to).await.unwrap();
+    assert_holds(store, to, &torn).await;
+    assert_eq!(store.stat(from).await.unwrap(), None);
+}
+
+async fn of_many_who_rename_one_object_none_loses_it(store: &dyn Store) {
+    let (from, content) = (chunk(9, 0), bytes(9, 1000));
+    put(store, from, &content).await;
+    let to = |number: u8| Name::TrashedChunk([number; 16], ObjectId([9; 32]));
+    join_all((0..20).map(|number| store.rename(from, to(number)))).await;
+    let mut found = Vec::new();
+    for name in (0..20).map(to) {
+        found.extend(store.stat(name).await.unwrap());
+    }
+    assert_eq!(found.len(), 1, "it lies under one name");
+    assert_holds(store, found[0].name, &content).await;
+    store.remove(found[0].name).await.unwrap();
 }
 
 /// Calls that were dropped may still be at work: `tmp/` has to become empty, not to be.

@@ -169,6 +169,23 @@ impl Shared {
         done.map_err(failed("write", &name))
     }
 
+    fn rename(&self, from: Name, to: Name) -> Result<(), StoreError> {
+        let (source, target) = (self.stat(from)?, self.stat(to)?);
+        match (source, target) {
+            (None, Some(_)) => return Ok(()),
+            (None, None) => return Err(StoreError::new(ErrorKind::NotFound, "move", &from, "no such object")),
+            (Some(source), Some(target)) if source.length == target.length => return self.remove(from),
+            _ => {}
+        }
+        match fs::rename(self.path_of(from), self.path_of(to)) {
+            // Someone else may have moved it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.stat(to)?.is_some() => return Ok(()),
+            other => other.map_err(failed("move", &from))?,
+        }
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).extend([from.dir(), to.dir()]);
+        Ok(())
+    }
+
     /// Makes all renames so far durable.
     fn sync_dirs(&self) -> Result<(), StoreError> {
         let dirs = std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
@@ -246,6 +263,10 @@ impl Store for DirStore {
 
     fn remove(&self, name: Name) -> Pending<'_, ()> {
         self.call(move |shared| shared.remove(name))
+    }
+
+    fn rename(&self, from: Name, to: Name) -> Pending<'_, ()> {
+        self.call(move |shared| shared.rename(from, to))
     }
 
     fn free_space(&self) -> Pending<'_, Option<u64>> {

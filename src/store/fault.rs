@@ -165,6 +165,10 @@ impl Store for FaultStore {
         self.pass(self.inner.remove(name))
     }
 
+    fn rename(&self, from: Name, to: Name) -> Pending<'_, ()> {
+        self.pass(self.inner.rename(from, to))
+    }
+
     fn free_space(&self) -> Pending<'_, Option<u64>> {
         self.pass(self.inner.free_space())
     }

@@ -112,6 +112,10 @@ impl Store for LimitStore {
         self.inner.remove(name)
     }
 
+    fn rename(&self, from: Name, to: Name) -> Pending<'_, ()> {
+        self.inner.rename(from, to)
+    }
+
     fn free_space(&self) -> Pending<'_, Option<u64>> {
         self.inner.free_space()
     }

@@ -123,6 +123,20 @@ impl State {
         Ok(())
     }
 
+    fn rename(&mut self, from: Name, to: Name) -> Result<(), StoreError> {
+        self.require(to.dir(), "move")?;
+        let target = self.objects.get(&to).map(|object| object.bytes.len());
+        match (self.objects.remove(&from), target) {
+            (None, Some(_)) => Ok(()),
+            (None, None) => Err(StoreError::new(ErrorKind::NotFound, "move", &from, "no such object")),
+            (Some(object), Some(length)) if object.bytes.len() == length => Ok(()),
+            (Some(object), _) => {
+                self.objects.insert(to, object);
+                Ok(())
+            }
+        }
+    }
+
     fn list(&self, dir: Dir) -> Result<Vec<Listed>, StoreError> {
         self.require(dir, "list")?;
         if let Dir::Shard(shard) = dir {
@@ -181,6 +195,10 @@ impl Store for MemoryStore {
             state.objects.remove(&name);
             Ok(())
         })
+    }
+
+    fn rename(&self, from: Name, to: Name) -> Pending<'_, ()> {
+        self.call(move |state| state.rename(from, to))
     }
 
     fn free_space(&self) -> Pending<'_, Option<u64>> {

@@ -167,6 +167,14 @@ pub trait Store: Send + Sync + 'static {
     /// Removes the object; that there is none is success.
     fn remove(&self, name: Name) -> Pending<'_, ()>;
 
+    /// Gives an object another name, in one step where the service can; its time stays. Where `to` exists with the same length,
+    /// its bytes are kept and `from` is gone; one of another length (a torn object) is replaced. Where there is no `from` and `to`
+    /// exists, that is success: an answer may have been lost.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where neither exists, or `to`'s directory does not.
+    fn rename(&self, from: Name, to: Name) -> Pending<'_, ()>;
+
     /// Bytes free for us, where the service tells.
     fn free_space(&self) -> Pending<'_, Option<u64>>;
 

@@ -20,6 +20,8 @@ pub enum Call {
     Put(Name, u64),
     /// [`Store::remove`].
     Remove(Name),
+    /// [`Store::rename`], from and to.
+    Rename(Name, Name),
     /// [`Store::free_space`].
     FreeSpace,
     /// [`Store::close`].
@@ -84,6 +86,11 @@ impl Store for RecordStore {
     fn remove(&self, name: Name) -> Pending<'_, ()> {
         self.record(Call::Remove(name));
         self.inner.remove(name)
+    }
+
+    fn rename(&self, from: Name, to: Name) -> Pending<'_, ()> {
+        self.record(Call::Rename(from, to));
+        self.inner.rename(from, to)
     }
 
     fn free_space(&self) -> Pending<'_, Option<u64>> {

@@ -126,6 +126,10 @@ impl Store for RetryStore {
         self.repeated(move || self.inner.remove(name))
     }
 
+    fn rename(&self, from: Name, to: Name) -> Pending<'_, ()> {
+        self.repeated(move || self.inner.rename(from, to))
+    }
+
     fn free_space(&self) -> Pending<'_, Option<u64>> {
         self.repeated(move || self.inner.free_space())
     }

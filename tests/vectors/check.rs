@@ -14,6 +14,7 @@ use nfz::format::{
     repository_file::{self, RepositoryFileError},
     seal::{OpenError, Opener, padme},
     snapshot::{RootError, SnapshotRoot},
+    trash::{ForgottenRecord, SetAsideRecord, TrashError},
 };
 use zeroize::Zeroizing;
 
@@ -34,6 +35,8 @@ pub fn check(vector: &Vector) -> Checked {
         "segment" => segment(vector),
         "snapshot root" => root(vector),
         "configuration" => config(vector),
+        "set aside" => removal(SetAsideRecord::decode(&vector.bytes("bytes")).map(|it| it.ids.len()), vector),
+        "forgotten" => removal(ForgottenRecord::decode(&vector.bytes("bytes")).map(|it| it.ids.len()), vector),
         "path" => path(vector),
         "repository file" => repository(vector),
         other => Err(format!("unknown kind {other}")),
@@ -56,6 +59,8 @@ fn kind(vector: &Vector) -> Kind {
         "segment" => Kind::Segment,
         "snapshot" => Kind::Snapshot,
         "config" => Kind::Config,
+        "forgotten" => Kind::Forgotten,
+        "set aside" => Kind::SetAside,
         other => panic!("unknown kind of object {other}"),
     }
 }
@@ -64,7 +69,7 @@ fn kind(vector: &Vector) -> Kind {
 fn subkeys(vector: &Vector) -> Checked {
     let keys = keys(vector);
     let key = |name: &str| <[u8; 32]>::try_from(vector.bytes(name)).unwrap();
-    let kinds = [Kind::Data, Kind::Segment, Kind::Snapshot, Kind::Config];
+    let kinds = [Kind::Data, Kind::Segment, Kind::Snapshot, Kind::Config, Kind::Forgotten, Kind::SetAside];
     for (kind, label) in kinds.into_iter().zip(parts::KINDS) {
         let expected = blake3::keyed_hash(&key(&format!("id {label}")), b"plaintext");
         same(keys.object_id(kind, b"plaintext").0, *expected.as_bytes())?;
@@ -215,6 +220,15 @@ fn config(vector: &Vector) -> Checked {
     })?;
     same(config.generation, vector.number("generation"))?;
     same(config.encode().unwrap(), bytes)
+}
+
+fn removal(read: Result<usize, TrashError>, vector: &Vector) -> Checked {
+    let ids = read.map_err(|why| match why {
+        TrashError::Encoding(why) => encoding(&why),
+        TrashError::UnknownFormat(_) => "unknown version".into(),
+        TrashError::Ids => "record".into(),
+    })?;
+    same(ids as u64, vector.number("ids"))
 }
 
 fn path(vector: &Vector) -> Checked {

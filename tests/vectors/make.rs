@@ -18,6 +18,7 @@ pub fn all() -> BTreeMap<String, Vector> {
     made.segment_files();
     made.roots();
     made.configurations();
+    made.removed();
     made.names();
     made.0
 }
@@ -678,6 +679,35 @@ impl Made {
             sizes[at] = value;
             self.config("configuration", name, "writer", &encode(0, sizes, &[], &[]));
         }
+    }
+
+    /// Page 1, "Trash and forgotten".
+    fn removed(&mut self) {
+        let ids = |ids: &[u8]| ids.iter().fold(bytes().n(ids.len() as u64), |bytes, id| bytes.raw([*id; 32])).0;
+        for (kind, head) in [("set aside", &[7; 16][..]), ("forgotten", &[])] {
+            let record = |format: u64, list: Vec<u8>| bytes().n(format).raw(head).raw(list).0;
+            let good = record(1, ids(&[1, 2, 200]));
+            for (expect, name, record) in [
+                ("success", "three", good.clone()),
+                ("success", "one", record(1, ids(&[5]))),
+                ("unknown version", "later format", record(2, ids(&[1]))),
+                ("record", "nothing", record(1, ids(&[]))),
+                ("record", "out of order", record(1, ids(&[2, 1]))),
+                ("record", "twice the same", record(1, ids(&[1, 1]))),
+                ("encoding", "cut", good[..good.len() - 1].to_vec()),
+                ("encoding", "appended", [&good[..], b"\0"].concat()),
+            ] {
+                self.removal(expect, kind, name, &record);
+            }
+        }
+    }
+
+    fn removal(&mut self, expect: &str, kind: &str, name: &str, record: &[u8]) {
+        let mut all = lines(&[("bytes", hex(record))]);
+        if expect == "success" {
+            all.extend(lines(&[("ids", if name == "three" { "3" } else { "1" }.into())]));
+        }
+        self.put(expect, kind, name, all);
     }
 
     fn names(&mut self) {

@@ -9,7 +9,9 @@ pub const MASTER: [u8; 32] = [0x11; 32];
 /// Of the second epoch.
 pub const NEXT_MASTER: [u8; 32] = [0x44; 32];
 pub const REPOSITORY: [u8; 16] = [0x22; 16];
-pub const KINDS: [&str; 4] = ["data", "segment", "snapshot", "config"];
+pub const KINDS: [&str; 6] = ["data", "segment", "snapshot", "config", "forgotten", "set aside"];
+/// Page 1: the bytes that stand for them.
+pub const KIND_BYTES: [u8; 6] = [1, 2, 3, 4, 6, 8];
 
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -119,7 +121,7 @@ impl Sealed {
         object.extend([self.version, self.mode]);
         object.extend(self.epoch.to_le_bytes());
         object.extend(self.length.unwrap_or(self.payload.len() as u32 + 52).to_le_bytes());
-        let kind = KINDS.iter().position(|kind| *kind == self.kind).unwrap() as u8 + 1;
+        let kind = KIND_BYTES[KINDS.iter().position(|kind| *kind == self.kind).unwrap()];
         let aad = [&object, &self.repository[..], &[kind], &self.id].concat();
         let master = if self.epoch == 0 { MASTER } else { NEXT_MASTER };
         let subkey = |purpose: &str| {

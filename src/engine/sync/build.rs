@@ -3,6 +3,7 @@
 use super::{
     SyncOptions,
     draft::{Draft, Ref},
+    reliance::Reliance,
     upload::{Stored, Storing, Upload, seal_here},
 };
 use crate::clock;
@@ -54,6 +55,7 @@ pub struct Builder {
     sent: HashMap<SegmentId, u32>,
     usage: HashMap<ChunkId, Usage>,
     checkpoints: Vec<SnapshotId>,
+    reliance: Reliance,
     last_checkpoint: Instant,
     sent_at_checkpoint: u64,
 }
@@ -90,6 +92,7 @@ impl Builder {
             sent: HashMap::new(),
             usage: HashMap::new(),
             checkpoints: base.checkpoints.clone(),
+            reliance: Reliance::new(Arc::clone(&repository)),
             last_checkpoint: Instant::now(),
             sent_at_checkpoint: 0,
             repository,
@@ -262,7 +265,7 @@ impl Builder {
         if !self.wait_for_uploads() {
             return Ok(());
         }
-        let id = self.storing.runtime.block_on(self.repository.commit(&root))?;
+        let id = self.put_root(&root)?;
         self.remove_checkpoints(id);
         self.checkpoints.push(id);
         Ok(())
@@ -290,9 +293,22 @@ impl Builder {
             return Ok(Some((self.storing.keys.id(&root.encode().map_err(internal)?), root)));
         }
         self.storing.runtime.block_on(self.repository.confirm())?;
-        let id = self.storing.runtime.block_on(self.repository.commit(&root))?;
+        let id = self.put_root(&root)?;
         self.remove_checkpoints(id);
         Ok(Some((id, root)))
+    }
+
+    /// Puts a root, unless what it names has been removed meanwhile: a long sync asks again before, and, where putting it took long,
+    /// after that.
+    fn put_root(&mut self, root: &SnapshotRoot) -> Result<SnapshotId, EngineError> {
+        let runtime = self.storing.runtime.clone();
+        runtime.block_on(self.reliance.renew(root))?;
+        let id = runtime.block_on(self.repository.commit(root))?;
+        let still_there = runtime.block_on(self.reliance.renew(root));
+        if still_there.is_err() {
+            runtime.block_on(self.repository.store().remove(Name::Snapshot(id)))?;
+        }
+        still_there.map(|()| id)
     }
 
     /// Removes checkpoints that `newer` makes needless. That one stays is no harm.

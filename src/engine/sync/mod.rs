@@ -16,6 +16,7 @@ mod draft;
 mod old;
 mod plan;
 mod read;
+mod reliance;
 mod run;
 mod upload;
 
@@ -28,6 +29,7 @@ use super::{
     event::{Event, Observer, Problem, Problems, Stage},
     filter::{Filter, FilterOptions},
     history::{self, Base},
+    presence::Presence,
     source::{Source, SourceError},
     sweep,
 };
@@ -138,7 +140,10 @@ pub async fn sync(
     let problems = Arc::new(Problems::default());
     observer.event(Event::Stage(Stage::ReadingManifest));
     let store = Arc::clone(repository.store());
-    let base = history::base(&repository, options.host.as_bytes(), source.path(), &problems, &*observer).await?;
+    let mut base = history::base(&repository, options.host.as_bytes(), source.path(), &problems, &*observer).await?;
+    if !Presence::lists(repository.estimated_chunks()) {
+        history::distrust_checkpoint(&repository, &mut base).await?;
+    }
     estimate(&base, &options, &source, &filter, &observer);
     observer.event(Event::Stage(Stage::Syncing));
     let run = Run { repository, source, filter, options, base, observer, counts, problems };

@@ -143,6 +143,7 @@ impl Run {
     fn storing(&self) -> Arc<Storing> {
         let store = Arc::clone(self.repository.store());
         let presence = Presence::new(store, self.repository.estimated_chunks());
+        self.base.set_aside.iter().for_each(|id| presence.distrust(*id));
         if let Some(shards) = self.repository.take_shards() {
             presence.know(shards);
         }

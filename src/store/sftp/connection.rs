@@ -211,6 +211,40 @@ impl Connection {
         }
     }
 
+    /// Two round trips: whether the new name exists already is asked first, for a rename in one step replaces it.
+    pub(super) async fn rename(&self, from: Name, to: Name) -> Result<(), StoreError> {
+        match self.rename_over(&self.remote.object(from), &self.remote.object(to)).await {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(self.explain("move", &from, failure).await),
+        }
+    }
+
+    async fn rename_over(&self, from: &str, to: &str) -> Result<(), Failure> {
+        let (source, target) = join(self.client.lstat(from), self.client.lstat(to)).await;
+        match (source?, target?) {
+            (Some(there), _) | (_, Some(there)) if !there.may_be_file() => Err(Failure::not_a_file()),
+            (None, Some(_)) => Ok(()),
+            (Some(source), Some(target)) if source.length == target.length => self.remove_path(from).await,
+            (source, _) => {
+                let length = source.and_then(|source| source.length).unwrap_or(0);
+                match self.commit(from, to, length).await {
+                    // Someone else may have moved it meanwhile.
+                    Err(failure) if failure.cause != Cause::Lost && self.client.lstat(from).await?.is_none() => {
+                        self.client.lstat(to).await?.map(drop).ok_or(failure)
+                    }
+                    done => done,
+                }
+            }
+        }
+    }
+
+    async fn remove_path(&self, path: &str) -> Result<(), Failure> {
+        match self.client.remove(path).await {
+            Err(failure) if failure.cause == Cause::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
     pub(super) async fn free_space(&self) -> Result<Option<u64>, StoreError> {
         match self.client.space(&self.remote.dir(Dir::Root)).await {
             Ok(space) => Ok(space.map(|space| space.free)),

@@ -238,6 +238,10 @@ impl Store for SftpStore {
         Box::pin(self.run(None, move |ticket| async move { ticket.remove(name).await }))
     }
 
+    fn rename(&self, from: Name, to: Name) -> Pending<'_, ()> {
+        Box::pin(self.run(None, move |ticket| async move { ticket.rename(from, to).await }))
+    }
+
     fn free_space(&self) -> Pending<'_, Option<u64>> {
         Box::pin(self.run(None, move |ticket| async move { ticket.free_space().await }))
     }
