@@ -2,8 +2,6 @@
 //!
 //! The one place where sealing meets a store. What it returns has been authenticated under the name it was asked for.
 
-mod trash;
-
 use crate::format::{
     config::{Config, ConfigError},
     id::{Id, OfKind, SnapshotId},
@@ -29,6 +27,7 @@ use zeroize::Zeroizing;
 
 mod rotate;
 mod slots;
+mod trash;
 mod unlock;
 
 pub use crate::format::keys::Credentials;

@@ -21,7 +21,7 @@ use nfz::{
         id::SnapshotId,
         name::{Dir, Name},
     },
-    repository::Repository,
+    repository::{Credentials, InitOptions, Repository, RepositoryError},
     store::{
         Store,
         fault::{Fault, FaultStore},
@@ -89,8 +89,12 @@ async fn two_snapshots() -> (Arc<MemoryStore>, [SnapshotId; 2], [TempDir; 2]) {
 }
 
 async fn assert_restores(store: &Arc<MemoryStore>, id: SnapshotId, tree: &Path) {
+    assert_restores_with(&open(Arc::clone(store) as _).await, id, tree).await;
+}
+
+async fn assert_restores_with(repository: &Arc<Repository>, id: SnapshotId, tree: &Path) {
     let out = tempfile::tempdir().unwrap();
-    restore(&open(Arc::clone(store) as _).await, id, out.path()).await;
+    restore(repository, id, out.path()).await;
     for file in fs::read_dir(tree).unwrap() {
         let file = file.unwrap();
         assert!(fs::read(file.path()).unwrap() == fs::read(out.path().join(file.file_name())).unwrap());
@@ -344,4 +348,59 @@ async fn a_snapshot_that_cannot_be_read_stops_a_prune_until_it_is_forgotten() {
     let report = try_prune(Arc::clone(&store) as _, PruneOptions::default()).await.unwrap();
     assert!(report.set_aside.objects > 4);
     assert_restores(&store, second, trees[1].path()).await;
+}
+
+/// Rotates the key epoch; what it returns opens the new one.
+async fn rotated(store: &Arc<MemoryStore>) -> Credentials {
+    let next = Credentials { password: None, key_file: Some(Credentials::key_file_secret(b"next")) };
+    open(Arc::clone(store) as _).await.rotate(&next, &InitOptions::default(), false).await.unwrap();
+    next
+}
+
+#[tokio::test]
+async fn an_outdated_password_forgets_prunes_and_brings_back_nothing() {
+    let (store, _, _trees) = two_snapshots().await;
+    forgotten(&store, keep_last(1)).await;
+    store.advance_clock(DAY);
+    let slot = store.contents().into_iter().find(|(name, _)| name.dir() == Dir::Keys).unwrap();
+    rotated(&store).await;
+    store.replace(slot.0, slot.1);
+    let before = store.contents();
+    let outdated = || open(Arc::clone(&store) as _);
+    let forgot = forget(outdated().await, ForgetOptions { allow_empty: true, ..keep_last(0) }, Arc::new(Silent)).await;
+    let pruned = prune(outdated().await, PruneOptions::default(), Arc::new(Silent)).await;
+    let undid = undo_forget(outdated().await, UndoOptions::default(), Arc::new(Silent)).await;
+    for refused in [forgot.map(drop), pruned.map(drop), undid.map(drop)] {
+        let is_outdated = matches!(refused, Err(EngineError::Repository(RepositoryError::Outdated { .. })));
+        assert!(is_outdated, "{refused:?}");
+    }
+    assert!(store.contents() == before);
+}
+
+#[tokio::test]
+async fn what_was_forgotten_and_set_aside_before_a_rotation_comes_back_or_goes_as_ever() {
+    for is_wanted in [true, false] {
+        let (store, [first, second], trees) = two_snapshots().await;
+        store.advance_clock(DAY);
+        forgotten(&store, keep_last(1)).await;
+        pruned(&store).await;
+        let all = chunks(&store);
+        let next = rotated(&store).await;
+        let reopen = || async { Arc::new(Repository::open(Arc::clone(&store) as _, &next).await.unwrap()) };
+        if is_wanted {
+            let undone = undo_forget(reopen().await, UndoOptions::default(), Arc::new(Silent)).await.unwrap();
+            assert_eq!(undone.snapshots.iter().map(|info| info.id).collect::<Vec<_>>(), [first]);
+        }
+        for _ in 0..3 {
+            store.advance_clock(DAY);
+            let report = prune(reopen().await, PruneOptions::default(), Arc::new(Silent)).await.unwrap();
+            assert_eq!(report.problems, []);
+        }
+        assert!(if is_wanted { chunks(&store) == all } else { chunks(&store) < all });
+        let kept = if is_wanted { vec![(first, &trees[0]), (second, &trees[1])] } else { vec![(second, &trees[1])] };
+        for (id, tree) in kept {
+            assert_restores_with(&reopen().await, id, tree.path()).await;
+        }
+        assert_eq!(verify(&reopen().await, ReadData::All, None).await.damage, []);
+    }
 }
