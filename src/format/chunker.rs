@@ -273,6 +273,19 @@ mod tests {
         assert!((850..1150).contains(&all.iter().filter(|(here, _, _)| *here).count()));
     }
 
+    #[test]
+    fn a_cut_before_the_end_of_what_is_seen_stays_when_more_comes() {
+        let chunker = Chunker::new(keys().cut(), SMALL);
+        for label in 0..20 {
+            let data = noise(label, SMALL.max as usize);
+            let whole = chunker.cut(&data);
+            for seen in (1..=data.len()).step_by(211).chain([whole, (whole + 1).min(data.len())]) {
+                let cut = chunker.cut(&data[..seen]);
+                assert!(cut == seen || cut == whole, "{cut} of {seen}, and {whole} of all");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn chunks_are_within_bounds_and_cut_as_page_4_says(

@@ -75,8 +75,7 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    /// Buffers that have room for `length` bytes from the start. That is the system's own lazy memory, and costs nothing
-    /// until it is used.
+    /// Buffers that have room for `length` bytes from the start.
     #[must_use]
     pub fn new(length: usize) -> Arc<Self> {
         Arc::new(Self { length, free: Mutex::default() })
