@@ -1,6 +1,7 @@
 //! `nfz sync`: freezes a directory.
 
 use super::{
+    address::Address,
     exit::Exit,
     failure::Failure,
     figures::Work,
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::engine::{
     filter::FilterOptions,
-    sync::{self, Compression, SyncOptions, SyncReport},
+    sync::{self, Compression, SyncOptions, SyncReport, Walking},
 };
 use clap::Args;
 use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
@@ -124,12 +125,16 @@ pub async fn run(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
     // Before anything is made or asked for: the most likely slip of all.
     std::fs::metadata(&args.source).map_err(|error| no_source(args, &error))?;
     leave_out::check_patterns(&args.source, args.filter.exclude.iter().chain(&args.filter.iexclude))?;
-    let opened = open::open_listing(context, &address, if_missing, true).await?;
     let mut options = args.options(context);
+    // A repository in a directory may be made only now, and is not to be walked.
+    let begun =
+        if matches!(address, Address::Directory(_)) { None } else { Some(Walking::begin(&args.source, &options)?) };
+    let opened = open::open_listing(context, &address, if_missing, true).await?;
     options.filter.exclude.extend(leave_out::own_repository(&args.source, &address)?);
+    let walking = begun.map_or_else(|| Walking::begin(&args.source, &options), Ok)?;
     let report = {
         let progress = Progress::start(&context.view, Work::Sync);
-        sync::sync(Arc::clone(&opened.repository), args.source.clone(), options, progress.observer()).await?
+        sync::sync_walking(Arc::clone(&opened.repository), walking, options, progress.observer()).await?
     };
     context.view.summary(&summary(&report, args.dry_run));
     context.view.document(Document::Report(Report::sync(&report, args.dry_run)));

@@ -54,7 +54,7 @@ pub async fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> 
     }
     let address = context.given().address(args.address.as_deref())?;
     let options = args.options()?;
-    let opened = open::open(context, &address, IfMissing::Fail).await?;
+    let opened = open::open_listing(context, &address, IfMissing::Fail, true).await?;
     let report = {
         let progress = Progress::start(&context.view, Work::Verify);
         verify::verify(Arc::clone(&opened.repository), options, progress.observer()).await?

@@ -116,13 +116,17 @@ impl Tree {
         Ok(object)
     }
 
-    /// The segments of `range`, in order, fetched ahead. Each is `Err` by itself where it is damaged.
-    pub fn segments(
+    /// The segments of these numbers, in order, fetched ahead. Each is `Err` by itself where it is damaged.
+    pub fn segments<N>(
         self: &Arc<Self>,
-        range: Range<usize>,
-    ) -> impl Stream<Item = (usize, Result<Segment, EngineError>)> + Send + use<> {
+        numbers: N,
+    ) -> impl Stream<Item = (usize, Result<Segment, EngineError>)> + Send + use<N>
+    where
+        N: IntoIterator<Item = usize>,
+        N::IntoIter: Send,
+    {
         let (fetching, opening) = (Arc::clone(self), Arc::clone(self));
-        let objects = stream::iter(range).map(move |number| {
+        let objects = stream::iter(numbers).map(move |number| {
             let tree = Arc::clone(&fetching);
             async move { (number, tree.object(number).await) }
         });

@@ -14,13 +14,14 @@ use super::{
 };
 use crate::format::{
     id::{ChunkId, ObjectId, SegmentId, SnapshotId},
+    manifest::Segment,
     name::{Dir, Name},
 };
 use crate::repository::{Repository, random};
-use crate::store::ErrorKind;
+use crate::store::{ErrorKind, Listed, Store};
 
 pub use super::compare::Difference;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, future, stream};
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -127,6 +128,8 @@ struct Verify {
     segments: HashMap<SegmentId, u32>,
     /// What the store lists.
     listed: HashMap<ObjectId, u64>,
+    /// The repository has not just been opened: what it listed then is old.
+    lists_afresh: bool,
     /// Objects that are not as they must be, and why.
     damaged: BTreeMap<Name, String>,
 }
@@ -149,10 +152,11 @@ pub async fn verify(
         needed: HashMap::new(),
         segments: HashMap::new(),
         listed: HashMap::new(),
+        lists_afresh: true,
         damaged: BTreeMap::new(),
     };
     verify.stage(Stage::Listing);
-    verify.list().await?;
+    verify.list(options.read_data).await?;
     verify.stage(Stage::ReadingManifest);
     let snapshots = verify.roots().await?;
     verify.manifests(&snapshots).await?;
@@ -174,35 +178,35 @@ impl Verify {
         self.damaged.entry(name).or_insert_with(|| why.to_string());
     }
 
-    /// Lists all shards.
-    async fn list(&mut self) -> Result<(), EngineError> {
-        let store = Arc::clone(self.repository.store());
-        let shards = (0..=255).map(|shard| {
-            let store = &store;
-            async move {
-                match store.list(Dir::Shard(shard)).await {
-                    Err(error) if error.kind == ErrorKind::NotFound => Ok(Vec::new()),
-                    other => other,
-                }
-            }
-        });
-        let listed: Vec<_> = stream::iter(shards).buffer_unordered(256).try_collect().await?;
-        let chunks = listed.into_iter().flatten().filter_map(|listed| match listed.name {
+    /// Takes what was listed of all shards when the repository was opened, or lists them.
+    async fn list(&mut self, read_data: ReadData) -> Result<(), EngineError> {
+        let listed = self.repository.take_shards();
+        self.lists_afresh = listed.is_none();
+        let shards = match listed {
+            Some(shards) => shards,
+            None => list_shards(&**self.repository.store()).await?,
+        };
+        let chunks = shards.into_iter().flatten().filter_map(|listed| match listed.name {
             Name::Chunk(id) => Some((id, listed.length)),
             _ => None,
         });
         self.listed = chunks.collect();
-        let trashed = trash::list(&*store).await?.into_iter();
-        for listed in trashed.filter(|listed| matches!(listed.name, Name::TrashedChunk(..))) {
-            self.report.set_aside += 1;
-            self.report.set_aside_bytes += listed.length;
+        if read_data == ReadData::All {
+            self.repository.store().expect(self.listed.values().sum());
         }
         Ok(())
     }
 
+    fn note_trash(&mut self, trashed: Vec<Listed>) {
+        for listed in trashed.into_iter().filter(|listed| matches!(listed.name, Name::TrashedChunk(..))) {
+            self.report.set_aside += 1;
+            self.report.set_aside_bytes += listed.length;
+        }
+    }
+
     /// Reads all roots, and looks for holes in the chain.
     async fn roots(&mut self) -> Result<Vec<SnapshotInfo>, EngineError> {
-        let listed = self.repository.list_snapshots(true).await?;
+        let listed = self.repository.list_snapshots(self.lists_afresh).await?;
         let ids: Vec<(SnapshotId, u64)> = listed
             .iter()
             .filter_map(|listed| match listed.name {
@@ -215,7 +219,10 @@ impl Verify {
             let repository = &repository;
             async move { (id, repository.fetch_root(id, length).await) }
         });
-        let roots: Vec<_> = stream::iter(fetches.collect::<Vec<_>>()).buffered(32).collect().await;
+        let roots = stream::iter(fetches.collect::<Vec<_>>()).buffered(32).collect::<Vec<_>>();
+        let forgotten = forgotten(&repository, &self.problems, &*self.observer);
+        let (roots, trashed, forgotten) = future::join3(roots, trash::list(&**repository.store()), forgotten).await;
+        self.note_trash(trashed?);
         let mut snapshots = Vec::new();
         for (id, root) in roots {
             match root.map_err(EngineError::from) {
@@ -226,8 +233,7 @@ impl Verify {
             }
         }
         let mut known: HashSet<SnapshotId> = ids.into_iter().map(|(id, _)| id).collect();
-        let forgotten = forgotten(&self.repository, &self.problems, &*self.observer).await?;
-        known.extend(forgotten.into_iter().flat_map(|(_, record)| record.ids));
+        known.extend(forgotten?.into_iter().flat_map(|(_, record)| record.ids));
         for info in &snapshots {
             for followed in info.root.follows.iter().filter(|id| !known.contains(id)) {
                 let why =
@@ -239,34 +245,34 @@ impl Verify {
         Ok(snapshots)
     }
 
-    /// Reads every segment once, and notes the chunks that it names.
+    /// Reads every segment once, those of all snapshots in one go, and notes the chunks that it names.
     async fn manifests(&mut self, snapshots: &[SnapshotInfo]) -> Result<(), EngineError> {
-        for info in snapshots {
-            let new = |id: &SegmentId| !self.segments.contains_key(id);
-            let rows: Vec<_> = info.root.segments.iter().filter(|row| new(&row.id)).cloned().collect();
-            self.segments.extend(rows.iter().map(|row| (row.id, row.stored)));
-            let tree = Tree::new(Arc::clone(&self.repository), info.id, rows);
-            let mut segments = Box::pin(tree.segments(0..tree.len()));
-            while let Some((number, segment)) = segments.next().await {
-                match segment {
-                    Ok(segment) => {
-                        self.report.segments += 1;
-                        self.observer.event(Event::Done { bytes: 0, objects: 1 });
-                        for row in segment.chunks {
-                            let known = *self.needed.entry(row.id).or_insert((row.plain, row.stored));
-                            // Stored lengths may differ: see `structure`.
-                            if known.0 != row.plain {
-                                let why = "two snapshots record different lengths of its content";
-                                self.damage(Name::Chunk(row.id.0), why);
-                            }
-                        }
-                    }
-                    Err(error) if is_damage(&error) => self.damage(Name::Chunk(tree.rows()[number].id.0), error),
-                    Err(error) => return Err(error),
-                }
+        let Some(last) = snapshots.last() else { return Ok(()) };
+        let all = snapshots.iter().flat_map(|info| &info.root.segments);
+        let new = all.filter(|row| self.segments.insert(row.id, row.stored).is_none()).cloned().collect();
+        let tree = Tree::new(Arc::clone(&self.repository), last.id, new);
+        let mut segments = Box::pin(tree.segments(0..tree.len()));
+        while let Some((number, segment)) = segments.next().await {
+            match segment {
+                Ok(segment) => self.segment(segment),
+                Err(error) if is_damage(&error) => self.damage(Name::Chunk(tree.rows()[number].id.0), error),
+                Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    fn segment(&mut self, segment: Segment) {
+        self.report.segments += 1;
+        self.observer.event(Event::Done { bytes: 0, objects: 1 });
+        for row in segment.chunks {
+            let known = *self.needed.entry(row.id).or_insert((row.plain, row.stored));
+            // Stored lengths may differ: see `structure`.
+            if known.0 != row.plain {
+                let why = "two snapshots record different lengths of its content";
+                self.damage(Name::Chunk(row.id.0), why);
+            }
+        }
     }
 
     /// Compares what is needed with what is listed.
@@ -428,6 +434,16 @@ impl Verify {
         self.report.duration = began.elapsed();
         self.report
     }
+}
+
+async fn list_shards(store: &dyn Store) -> Result<Vec<Vec<Listed>>, EngineError> {
+    let shards = (0..=255).map(|shard| async move {
+        match store.list(Dir::Shard(shard)).await {
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(Vec::new()),
+            other => other,
+        }
+    });
+    Ok(stream::iter(shards).buffer_unordered(256).try_collect().await?)
 }
 
 async fn read_one(

@@ -80,7 +80,7 @@ impl Chunker {
     fn nominate(&self, data: &[u8], from: usize) -> Option<usize> {
         let rest = &data[from..];
         let size = rest.len() + rest.len() % 2;
-        let (_, at) = cut_gear(
+        let (hash, at) = cut_gear(
             rest,
             0,
             size,
@@ -92,7 +92,9 @@ impl Chunker {
             &self.gear,
             &self.gear_shifted,
         );
-        (at < rest.len()).then_some(from + at)
+        // An odd last byte is in the hash, but the crate does not test it.
+        let found = at < rest.len() || hash & NOMINATE == 0;
+        found.then_some(from + at.min(rest.len() - 1))
     }
 }
 
@@ -274,14 +276,13 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_before_the_end_of_what_is_seen_stays_when_more_comes() {
+    fn a_cut_is_the_same_however_soon_after_it_the_data_end() {
         let chunker = Chunker::new(keys().cut(), SMALL);
         for label in 0..20 {
             let data = noise(label, SMALL.max as usize);
             let whole = chunker.cut(&data);
             for seen in (1..=data.len()).step_by(211).chain([whole, (whole + 1).min(data.len())]) {
-                let cut = chunker.cut(&data[..seen]);
-                assert!(cut == seen || cut == whole, "{cut} of {seen}, and {whole} of all");
+                assert_eq!(chunker.cut(&data[..seen]), seen.min(whole), "of the first {seen}");
             }
         }
     }

@@ -180,6 +180,10 @@ impl Store for FaultStore {
     fn traffic(&self) -> Traffic {
         self.inner.traffic()
     }
+
+    fn expect(&self, bytes: u64) {
+        self.inner.expect(bytes);
+    }
 }
 
 #[cfg(test)]

@@ -127,6 +127,10 @@ impl Store for LimitStore {
     fn traffic(&self) -> Traffic {
         self.inner.traffic()
     }
+
+    fn expect(&self, bytes: u64) {
+        self.inner.expect(bytes);
+    }
 }
 
 #[cfg(test)]

@@ -185,6 +185,9 @@ pub trait Store: Send + Sync + 'static {
     fn traffic(&self) -> Traffic {
         Traffic::default()
     }
+
+    /// Says that about so many bytes will be moved soon. A store that needs time to make ready for much may begin now.
+    fn expect(&self, _bytes: u64) {}
 }
 
 /// What went wrong, so far as it changes what is to be done.

@@ -106,6 +106,10 @@ impl Store for RecordStore {
     fn traffic(&self) -> Traffic {
         self.inner.traffic()
     }
+
+    fn expect(&self, bytes: u64) {
+        self.inner.expect(bytes);
+    }
 }
 
 #[cfg(test)]

@@ -141,6 +141,10 @@ impl Store for RetryStore {
     fn traffic(&self) -> Traffic {
         self.inner.traffic()
     }
+
+    fn expect(&self, bytes: u64) {
+        self.inner.expect(bytes);
+    }
 }
 
 #[cfg(test)]

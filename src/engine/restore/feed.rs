@@ -8,20 +8,18 @@ use tokio::sync::mpsc;
 
 /// Sends the segments that can hold `paths`, each once, in order.
 pub async fn feed(tree: Arc<Tree>, paths: Vec<TreePath>, sender: mpsc::Sender<Result<Segment, EngineError>>) {
-    let mut next = 0;
-    for range in ranges(&tree, &paths) {
-        let range = range.start.max(next)..range.end;
-        next = next.max(range.end);
-        let mut segments = Box::pin(tree.segments(range));
-        while let Some((_, segment)) = segments.next().await {
-            if sender.send(segment).await.is_err() {
-                return;
-            }
+    let mut numbers: Vec<usize> = ranges(&tree, &paths).into_iter().flatten().collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let mut segments = Box::pin(tree.segments(numbers));
+    while let Some((_, segment)) = segments.next().await {
+        if sender.send(segment).await.is_err() {
+            return;
         }
     }
 }
 
-/// The ranges of segments that hold `paths` and the directories above them, in order.
+/// The ranges of segments that hold `paths` and the directories above them.
 fn ranges(tree: &Tree, paths: &[TreePath]) -> Vec<std::ops::Range<usize>> {
     if paths.is_empty() {
         return std::iter::once(0..tree.len()).collect();
@@ -36,6 +34,5 @@ fn ranges(tree: &Tree, paths: &[TreePath]) -> Vec<std::ops::Range<usize>> {
             above = parent;
         }
     }
-    ranges.sort_by_key(|range| (range.start, range.end));
     ranges
 }

@@ -111,6 +111,9 @@ struct Counts {
     owners_skipped: AtomicU64,
 }
 
+/// A guess at how much larger files are than their objects: it decides only how soon connections are opened.
+const COMPRESSED: u64 = 4;
+
 /// What all stages share.
 struct Shared {
     repository: Arc<Repository>,
@@ -177,6 +180,7 @@ pub async fn restore(
     let totals = &snapshot.root.totals;
     if shared.options.paths.is_empty() {
         shared.observer.event(Event::Estimated { count: totals.entries, bytes: totals.bytes });
+        repository.store().expect(totals.bytes / COMPRESSED);
     }
     shared.observer.event(Event::Stage(Stage::Restoring));
     let tree = Tree::new(repository, snapshot.id, snapshot.root.segments.clone());

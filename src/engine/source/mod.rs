@@ -28,7 +28,7 @@ use std::{
 };
 
 /// A directory to be backed up, open.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Source {
     path: Vec<u8>,
     root: Arc<Directory>,

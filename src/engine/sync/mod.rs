@@ -19,10 +19,12 @@ mod read;
 mod reliance;
 mod run;
 mod upload;
+mod walking;
 
 pub use crate::format::seal::Compression;
 pub use old::OLD_FILE_BYTES;
 pub use plan::{Decision, Trust, decide};
+pub use walking::Walking;
 
 use super::{
     error::EngineError,
@@ -30,7 +32,7 @@ use super::{
     filter::{Filter, FilterOptions},
     history::{self, Base},
     presence::Presence,
-    source::{Source, SourceError},
+    source::Source,
     sweep,
 };
 use crate::format::id::SnapshotId;
@@ -38,7 +40,7 @@ use crate::repository::Repository;
 use futures_util::future;
 use run::Run;
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -131,10 +133,24 @@ pub async fn sync(
     options: SyncOptions,
     observer: Arc<dyn Observer>,
 ) -> Result<SyncReport, EngineError> {
+    repository.check_writable()?;
+    let walking = Walking::begin(&source, &options)?;
+    sync_walking(repository, walking, options, observer).await
+}
+
+/// As [`sync`], for a source whose walk has begun with these options.
+///
+/// # Errors
+/// As there.
+pub async fn sync_walking(
+    repository: Arc<Repository>,
+    walking: Walking,
+    options: SyncOptions,
+    observer: Arc<dyn Observer>,
+) -> Result<SyncReport, EngineError> {
     let began = Instant::now();
     repository.check_writable()?;
-    let source = open_source(&source)?;
-    let filter = Filter::new(&options.filter).map_err(|error| EngineError::Filter(error.to_string()))?;
+    let Walking { source, filter, batches } = walking;
     let counts = Arc::new(Counts::default());
     let observer: Arc<dyn Observer> = Arc::new(Counting { inner: observer, counts: Arc::clone(&counts) });
     let problems = Arc::new(Problems::default());
@@ -146,23 +162,13 @@ pub async fn sync(
     }
     estimate(&base, &options, &source, &filter, &observer);
     observer.event(Event::Stage(Stage::Syncing));
-    let run = Run { repository, source, filter, options, base, observer, counts, problems };
-    let (done, litter) = future::join(run.go(), sweep::litter(&*store)).await;
+    let run = Run { repository, source, options, base, observer, counts, problems };
+    let (done, litter) = future::join(run.go(batches), sweep::litter(&*store)).await;
     let (committed, run) = done?;
     if !run.options.dry_run {
         sweep::sweep(&*store, litter, committed.0).await;
     }
     Ok(run.report(committed, began))
-}
-
-fn open_source(path: &Path) -> Result<Source, EngineError> {
-    use crate::format::path::Escaped;
-    use std::os::unix::ffi::OsStrExt;
-    Source::open(path).map_err(|error| EngineError::Source {
-        path: Escaped(path.as_os_str().as_bytes()).to_string(),
-        is_missing: matches!(error, SourceError::NotFound(_)),
-        why: error.to_string(),
-    })
 }
 
 /// Tells how much there will be to do: as much as last time, or as a quick count on a thread of its own says.

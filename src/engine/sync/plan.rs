@@ -16,7 +16,7 @@ use crate::engine::{
     stat::{Kind, Stat},
 };
 use crate::format::{
-    manifest::{Content, Entry, File, Node},
+    manifest::{Content, Entry, File, Node, Time},
     path::TreePath,
 };
 use std::sync::{Arc, OnceLock, mpsc};
@@ -137,7 +137,14 @@ impl Planner<'_> {
             return self.touched(found, &draft);
         }
         self.tell(&found, if old.is_some() { Action::Changed } else { Action::New });
-        self.read(found, small)
+        match found.stat.node() {
+            // Nothing of it is read but metadata: among entries that are not read it is not worth a job of its own.
+            Some(node) if self.group.is_empty() => {
+                let entry = Entry { path: found.path.clone(), metadata: Default::default(), node };
+                self.touched(found, &Draft::plain(entry))
+            }
+            _ => self.read(found, small),
+        }
     }
 
     /// Ends the plan: what is left of the old tree was deleted.
@@ -206,7 +213,7 @@ impl Planner<'_> {
         let content = self.table.get()?.moved(inode, size, mtime)?;
         // A deleted file's inode is given to a new file soon, and tools that set times make the rest alike too.
         // Where no birth time tells them apart, it is read.
-        if found.born().is_none_or(|born| Some(born) >= self.old.oldest()) {
+        if !found.born().zip(self.old.oldest()).is_some_and(|(born, oldest)| is_born_before(born, oldest)) {
             return None;
         }
         match content {
@@ -280,6 +287,14 @@ impl Planner<'_> {
         self.slots.send(Slot::Pending(receiver)).map_err(|_| Ended)?;
         self.jobs.send(Job { found, pieces }).map_err(|_| Ended)
     }
+}
+
+/// Whether a file was there at `time`, by its birth time: that may be late by a tick of the system's clock, or by two seconds where a
+/// file system keeps no parts of them.
+fn is_born_before(born: Time, time: Time) -> bool {
+    let nanoseconds = |time: Time| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds);
+    let late = if born.nanoseconds == 0 { 2_000_000_000 } else { 20_000_000 };
+    nanoseconds(born) + late < nanoseconds(time)
 }
 
 impl From<Ended> for EngineError {

@@ -9,16 +9,15 @@ use super::{
     plan::{GROUP_BYTES_MAX, Planner, Trust},
     read::{self, Reading},
     upload::{self, Storing},
+    walking::Batch,
 };
 use crate::engine::{
     error::EngineError,
     event::{Action, Observer, Problems},
-    filter::Filter,
     history::Base,
     owners::OwnerNames,
     presence::Presence,
-    problem,
-    source::{Found, Source},
+    source::Source,
 };
 use crate::format::{
     chunker::{Chunker, PackCutter},
@@ -40,9 +39,6 @@ fn readers() -> usize {
     thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4))
 }
 
-/// Walk batches ahead of the plan, and entries in each.
-const WALK_AHEAD: usize = 128;
-const WALK_BATCH: usize = 256;
 /// Slots between the plan and the assembly.
 const SLOTS_AHEAD: usize = 8;
 /// Batches that wait for the store's answer.
@@ -52,7 +48,6 @@ const ASKED_AHEAD: usize = 0;
 pub(super) struct Run {
     pub repository: Arc<Repository>,
     pub source: Source,
-    pub filter: Filter,
     pub options: SyncOptions,
     pub base: Base,
     pub observer: Arc<dyn Observer>,
@@ -69,7 +64,10 @@ struct Walked {
 
 impl Run {
     /// Runs all stages to their end.
-    pub async fn go(self) -> Result<((SnapshotId, SnapshotRoot), Arc<Self>), EngineError> {
+    pub async fn go(
+        self,
+        found: mpsc::Receiver<Batch>,
+    ) -> Result<((SnapshotId, SnapshotRoot), Arc<Self>), EngineError> {
         let run = Arc::new(self);
         let storing = run.storing();
         let old = OldTree::new(&run.repository, &run.base);
@@ -114,7 +112,8 @@ impl Run {
         });
         let (for_sealing, for_building) = (Arc::clone(&storing), uploads_in.clone());
         let sealing = stage(move || upload::seal(&for_sealing, &asked, &uploads_in, &stored_in));
-        let planning = run.plan(&storing, old.clone(), OldEntries::new(segments), table, slots_in, jobs_in, &walked);
+        let planning =
+            run.plan(&storing, old.clone(), OldEntries::new(segments), table, slots_in, jobs_in, &walked, found);
         let building = run.build(&storing, for_building, old.segments(), stored);
 
         // The stage that failed says why; the others only say that they ended early.
@@ -187,10 +186,10 @@ impl Run {
         slots: mpsc::SyncSender<read::Slot>,
         jobs: mpsc::SyncSender<read::Job>,
         walked: &Arc<Walked>,
+        batches: mpsc::Receiver<Batch>,
     ) -> Joined<()> {
         let (run, storing, walked) = (Arc::clone(self), Arc::clone(storing), Arc::clone(walked));
         stage(move || {
-            let found = run.walk();
             storing.runtime.block_on(storing.presence.list_all())?;
             let small = u64::from(run.repository.config().packs.file_max);
             let trust = Trust {
@@ -214,10 +213,11 @@ impl Run {
                 group_bytes: 0,
             };
             let (mut entries, mut is_whole) = (0, false);
-            for batch in found {
-                is_whole = batch.len() < WALK_BATCH;
-                entries += batch.len() as u64;
-                batch.into_iter().try_for_each(|found| planner.found(found, small))?;
+            for batch in batches {
+                is_whole = batch.is_last;
+                entries += batch.found.len() as u64;
+                batch.problems.into_iter().for_each(|problem| run.problems.add(&*run.observer, problem.into()));
+                batch.found.into_iter().try_for_each(|found| planner.found(found, small))?;
             }
             match run.emptied_after(entries) {
                 Some(before) => drop(walked.emptied.set(before)),
@@ -226,25 +226,6 @@ impl Run {
             }
             Ok(())
         })
-    }
-
-    /// Walks the source on a thread of its own, some way ahead. The last batch, and no other, is not full.
-    fn walk(self: &Arc<Self>) -> mpsc::Receiver<Vec<Found>> {
-        let (send, receive) = mpsc::sync_channel(WALK_AHEAD);
-        let run = Arc::clone(self);
-        thread::spawn(move || {
-            let problems = |problem: problem::Problem| run.problems.add(&*run.observer, problem.into());
-            let mut batch = Vec::with_capacity(WALK_BATCH);
-            for found in run.source.walk(run.filter.clone(), problems) {
-                batch.push(found);
-                if batch.len() == WALK_BATCH && send.send(std::mem::take(&mut batch)).is_err() {
-                    return;
-                }
-            }
-            // No one may be left to take it: then the walk is not wanted.
-            let _ = send.send(batch);
-        });
-        receive
     }
 
     /// Entries of the last snapshot, if the source has been emptied since and that was not asked for.

@@ -6,10 +6,13 @@
 //!   these on tasks of their own.
 //! - Nothing here bounds memory: callers do.
 
-use super::guard::{GuardedRead, Meter, MeteredWrite};
+use super::{
+    guard::{GuardedRead, Meter, MeteredWrite},
+    told::{Cause, Failure, Found, FoundKind, Space},
+};
 use bytes::{Bytes, BytesMut};
 use futures_util::{
-    StreamExt,
+    FutureExt, StreamExt,
     future::{join, join_all},
     stream::SelectAll,
 };
@@ -17,7 +20,7 @@ use openssh_sftp_client::{
     Error, Sftp, SftpOptions,
     error::SftpErrorKind,
     file::File,
-    fs::Fs,
+    fs::{DirEntry, Fs},
     metadata::{MetaData, Permissions},
 };
 use std::{
@@ -41,40 +44,6 @@ const LISTINGS_AT_ONCE: [usize; 2] = [2, 16];
 const MANY_NAMES: usize = 250;
 const RESPONSES_BUFFER: NonZeroUsize = NonZeroUsize::new(64 << 10).unwrap();
 
-/// Why a request failed, as far as the protocol tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
-    NotFound,
-    Denied,
-    /// The server cannot do this at all.
-    Unsupported,
-    /// Refused for a reason that the protocol does not tell.
-    Refused,
-    /// Something else stands where a file or a directory belongs.
-    NotAFile,
-    /// The server answers nonsense; the connection lives.
-    Nonsense,
-    /// The connection is lost.
-    Lost,
-}
-
-/// A request that failed.
-#[derive(Clone, Debug)]
-pub(super) struct Failure {
-    pub(super) cause: Cause,
-    pub(super) message: String,
-}
-
-impl Failure {
-    pub(super) fn nonsense(message: &str) -> Self {
-        Self { cause: Cause::Nonsense, message: message.to_owned() }
-    }
-
-    pub(super) fn not_a_file() -> Self {
-        Self { cause: Cause::NotAFile, message: "something else is in its place".to_owned() }
-    }
-}
-
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let Error::SftpError(kind, said) = &error else {
@@ -93,30 +62,6 @@ impl From<Error> for Failure {
 
 type Outcome<T> = Result<T, Failure>;
 
-/// What a server tells of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) kind: FoundKind,
-    pub(super) length: Option<u64>,
-    /// Seconds since 1970.
-    pub(super) modified: i64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FoundKind {
-    File,
-    Directory,
-    Other,
-    /// The server does not tell.
-    Unknown,
-}
-
-impl Found {
-    pub(super) fn may_be_file(&self) -> bool {
-        matches!(self.kind, FoundKind::File | FoundKind::Unknown)
-    }
-}
-
 impl From<MetaData> for Found {
     fn from(told: MetaData) -> Self {
         let kind = match told.file_type() {
@@ -128,15 +73,6 @@ impl From<MetaData> for Found {
         let modified = told.modified().map_or(0, |time| i64::from(time.into_raw()));
         Self { kind, length: told.len(), modified }
     }
-}
-
-/// The file system a path lies in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Space {
-    /// Bytes free for us.
-    pub(super) free: u64,
-    pub(super) no_inodes: bool,
-    pub(super) read_only: bool,
 }
 
 /// One SFTP session.
@@ -219,22 +155,31 @@ impl Client {
     ) -> Outcome<(Option<Vec<(T, Found)>>, bool)> {
         let directory = self.fs().open_dir(path).await?;
         let request = || Box::pin(directory.clone().read_dir());
-        let mut entries: SelectAll<_> = (0..few).map(|_| request()).collect();
-        let (mut found, mut seen) = (Vec::new(), 0);
+        let mut names = Names { wanted, most, found: Vec::new(), seen: 0 };
+        let mut requests: Vec<_> = (0..few).map(|_| request()).collect();
+        let firsts = join_all(requests.iter_mut().map(|request| request.next())).await;
+        let is_end = firsts.iter().any(Option::is_none);
+        firsts.into_iter().flatten().try_for_each(|entry| names.note(entry))?;
+        if is_end {
+            // All that was asked for is answered, and one answer was the end: every name is here already.
+            for request in &mut requests {
+                while let Some(Some(entry)) = request.next().now_or_never() {
+                    names.note(entry)?;
+                }
+            }
+            return Ok(names.all());
+        }
+        let mut entries: SelectAll<_> = requests.into_iter().collect();
         while let Some(entry) = entries.next().await {
-            let entry = entry?;
-            seen += 1;
-            if seen == MANY_NAMES {
+            names.note(entry)?;
+            if names.seen == MANY_NAMES {
                 entries.extend((few..many).map(|_| request()));
             }
-            if let Some(name) = entry.filename().to_str().and_then(wanted) {
-                found.push((name, entry.metadata().into()));
-            }
-            if found.len() > most {
-                return Ok((None, true));
+            if names.are_too_many() {
+                break;
             }
         }
-        Ok((Some(found), seen > 0))
+        Ok(names.all())
     }
 
     /// What is at the path itself, or `None` if nothing is.
@@ -280,6 +225,34 @@ impl Client {
     }
 }
 
+/// Names of a directory as they come.
+struct Names<'a, T, F> {
+    wanted: &'a F,
+    most: usize,
+    found: Vec<(T, Found)>,
+    seen: usize,
+}
+
+impl<T, F: Fn(&str) -> Option<T>> Names<'_, T, F> {
+    fn note(&mut self, entry: Result<DirEntry, Error>) -> Outcome<()> {
+        let entry = entry?;
+        self.seen += 1;
+        if let Some(name) = entry.filename().to_str().and_then(self.wanted).filter(|_| !self.are_too_many()) {
+            self.found.push((name, entry.metadata().into()));
+        }
+        Ok(())
+    }
+
+    fn are_too_many(&self) -> bool {
+        self.found.len() > self.most
+    }
+
+    /// `None` for too many; and whether there was any name at all.
+    fn all(self) -> (Option<Vec<(T, Found)>>, bool) {
+        ((self.found.len() <= self.most).then_some(self.found), self.seen > 0)
+    }
+}
+
 fn none_if_missing(told: Result<MetaData, Error>) -> Outcome<Option<Found>> {
     match told.map_err(Failure::from) {
         Ok(told) => Ok(Some(told.into())),
@@ -298,9 +271,12 @@ pub(super) struct RemoteFile {
 
 impl RemoteFile {
     /// Writes all bytes from the beginning, every request at once and fsync behind them where it is offered;
-    /// returns when all are acknowledged.
-    pub(super) async fn write_whole(&self, bytes: &Bytes) -> Outcome<()> {
-        let first = self.probe(bytes).await?;
+    /// returns when all are acknowledged. True if they are on the server's disk now.
+    pub(super) async fn write_whole(&self, bytes: &Bytes) -> Outcome<bool> {
+        let (first, is_synced) = self.probe(bytes).await?;
+        if first == bytes.len() && !bytes.is_empty() {
+            return Ok(is_synced);
+        }
         let piece = self.lengths.write.load(Relaxed).max(SURE_PIECE);
         let starts = (first..bytes.len()).step_by(piece);
         let writes = starts.map(|start| self.write_at(start, bytes.slice(start..bytes.len().min(start + piece))));
@@ -308,19 +284,22 @@ impl RemoteFile {
         written.into_iter().collect::<Outcome<()>>().and(synced)
     }
 
-    /// Where the length of a write is not known yet, writes as much as one request takes, and remembers that.
-    async fn probe(&self, bytes: &Bytes) -> Outcome<usize> {
+    /// Where the length of a write is not known yet, writes as much as one request takes, and remembers that. Also
+    /// whether that is on the server's disk.
+    async fn probe(&self, bytes: &Bytes) -> Outcome<(usize, bool)> {
         if bytes.len() <= SURE_PIECE || self.lengths.write.load(Relaxed) > 0 {
-            return Ok(0);
+            return Ok((0, false));
         }
-        let written = self.file.clone().write_zero_copy(std::slice::from_ref(bytes)).await?;
+        let mut file = self.file.clone();
+        let (written, synced) = join(file.write_zero_copy(std::slice::from_ref(bytes)), self.sync()).await;
+        let written = written?;
         if written == 0 {
             return Err(Failure::nonsense("the server takes no data"));
         }
         if written < bytes.len() {
             self.lengths.write.store(written, Relaxed);
         }
-        Ok(written)
+        Ok((written, synced?))
     }
 
     async fn write_at(&self, start: usize, bytes: Bytes) -> Outcome<()> {
@@ -329,13 +308,14 @@ impl RemoteFile {
         Ok(file.write_all_zero_copy(&mut [bytes]).await?)
     }
 
-    async fn sync(&self) -> Outcome<()> {
+    /// Whether what was written before is on the disk now.
+    async fn sync(&self) -> Outcome<bool> {
         if !self.fsync {
-            return Ok(());
+            return Ok(false);
         }
         match self.file.clone().sync_all().await.map_err(Failure::from) {
-            Err(failure) if failure.cause == Cause::Unsupported => Ok(()), // advertised, and yet not there
-            synced => synced,
+            Err(failure) if failure.cause == Cause::Unsupported => Ok(false), // advertised, and yet not there
+            synced => synced.map(|()| true),
         }
     }
 
@@ -366,26 +346,38 @@ impl RemoteFile {
         Ok(whole)
     }
 
+    /// What one request gives of up to `length` bytes from `start`; nothing where the file ends.
+    pub(super) async fn read_some(&self, start: u64, length: usize) -> Outcome<BytesMut> {
+        let length = length.min(self.lengths.read.load(Relaxed) as usize);
+        let read = self.read_once(start, length, BytesMut::with_capacity(length)).await?;
+        Ok(read.unwrap_or_default())
+    }
+
     /// Fills `part` with `length` bytes from `start`, asking again where an answer is short.
     async fn read_at(&self, start: u64, length: usize, mut part: BytesMut) -> Outcome<BytesMut> {
-        let mut file = self.file.clone();
         while part.len() < length {
-            let offset = start + part.len() as u64;
-            let missing = u32::try_from(length - part.len()).unwrap_or(PIECE).min(PIECE);
-            seek(&mut file, offset)?;
             let tail = part.split_off(part.len());
-            let Some(read) = file.read(missing, tail).await? else { break };
-            // The crate moves the offset by what it asked for: the most the server gives.
-            let asked = u32::try_from(file.offset() - offset).unwrap_or(PIECE);
-            if asked < missing {
-                self.lengths.read.fetch_min(asked, Relaxed);
-            }
-            if read.is_empty() || read.len() > asked as usize {
-                return Err(Failure::nonsense("the server answered a read with another length"));
-            }
+            let Some(read) = self.read_once(start + part.len() as u64, length - part.len(), tail).await? else { break };
             part.unsplit(read);
         }
         Ok(part)
+    }
+
+    /// One request: 1 to `length` bytes, or `None` where the file ends.
+    async fn read_once(&self, start: u64, length: usize, buffer: BytesMut) -> Outcome<Option<BytesMut>> {
+        let mut file = self.file.clone();
+        seek(&mut file, start)?;
+        let missing = u32::try_from(length).unwrap_or(PIECE).min(PIECE);
+        let Some(read) = file.read(missing, buffer).await? else { return Ok(None) };
+        // The crate moves the offset by what it asked for: the most the server gives.
+        let asked = u32::try_from(file.offset() - start).unwrap_or(PIECE);
+        if asked < missing {
+            self.lengths.read.fetch_min(asked, Relaxed);
+        }
+        if read.is_empty() || read.len() > asked as usize {
+            return Err(Failure::nonsense("the server answered a read with another length"));
+        }
+        Ok(Some(read))
     }
 
     /// Closes the file and waits for the answer, for a server may report a quota only now.

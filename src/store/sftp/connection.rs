@@ -2,10 +2,11 @@
 
 use super::{
     Remote, SftpOptions,
-    client::{Cause, Client, Failure, Found, FoundKind, RemoteFile},
+    client::{Client, RemoteFile},
     failure,
     guard::Meter,
     ssh::{CommandLine, Ssh},
+    told::{Cause, Failure, Found, FoundKind},
 };
 use crate::{
     format::{
@@ -139,11 +140,13 @@ impl Connection {
             Ok(file) => file,
             Err(failure) => return Err(self.explain("read", &name, failure).await),
         };
-        let first = match length {
-            Length::Exactly(bytes) => bytes,
-            Length::AtMost(bytes) => bytes.min(FIRST_READ),
+        let first = async {
+            match length {
+                Length::Exactly(bytes) => read_range(&file, 0, bytes).await,
+                Length::AtMost(bytes) => file.read_some(0, bytes.min(FIRST_READ) as usize).await,
+            }
         };
-        let read = join(file.told(), read_range(&file, 0, first)).await;
+        let read = join(file.told(), first).await;
         let (told, bytes) = match read {
             (Ok(told), Ok(bytes)) => (told, bytes),
             (Err(failure), _) | (_, Err(failure)) => return Err(self.explain("read", &name, failure).await),
@@ -157,8 +160,8 @@ impl Connection {
         }
     }
 
-    /// Four round trips: open, write and sync, close, rename. Whether the name is there already is asked
-    /// beside the first.
+    /// Three round trips: open, write and sync, close and rename; four where the server cannot sync. Whether the name is
+    /// there already is asked beside the first.
     pub(super) async fn put(&self, name: Name, tmp: Name, bytes: &Bytes) -> Result<(), StoreError> {
         let (path, tmp) = (self.remote.object(name), self.remote.object(tmp));
         let Err(failure) = self.write_and_rename(&path, &tmp, bytes).await else { return Ok(()) };
@@ -181,9 +184,23 @@ impl Connection {
             }
             _ => {}
         }
-        file.write_whole(bytes).await?;
-        file.close().await?;
+        if !file.write_whole(bytes).await? {
+            file.close().await?;
+        } else if self.close_and_rename(file, tmp, path).await? {
+            return Ok(());
+        }
         self.commit(tmp, path, bytes.len() as u64).await
+    }
+
+    /// What is on the server's disk may get its name while it is being closed: one round trip less. False where the name was
+    /// refused: a server may not rename what is open.
+    async fn close_and_rename(&self, file: RemoteFile, tmp: &str, path: &str) -> Result<bool, Failure> {
+        let (closed, renamed) = join(file.close(), self.client.rename(tmp, path)).await;
+        closed?;
+        match renamed {
+            Err(failure) if failure.cause == Cause::Lost => Err(failure),
+            renamed => Ok(renamed.is_ok()),
+        }
     }
 
     /// Renames into place. Refused, because plain SFTP renames over nothing, it looks at what is there: an

@@ -2,7 +2,7 @@
 //! hardware keys all just work. The server runs nothing of ours.
 //!
 //! `client` is the one file that names the SFTP crate; `ssh` is the child process; `connection` the steps of each
-//! call; `pool` the choice among several connections. No retry here: a lost link fails the calls under way with
+//! call; `told` what servers tell; `pool` the choice among several connections. No retry here: a lost link fails the calls under way with
 //! [`ErrorKind::Disconnected`](super::ErrorKind), and the next call connects anew.
 
 mod client;
@@ -11,6 +11,7 @@ mod failure;
 mod guard;
 mod pool;
 mod ssh;
+mod told;
 
 use super::{ErrorKind, Length, Listed, Pending, Store, StoreError, Traffic, TrafficCounter, dir::random};
 use crate::format::name::{Dir, Name};
@@ -255,6 +256,10 @@ impl Store for SftpStore {
 
     fn traffic(&self) -> Traffic {
         Traffic { requests: self.pool.answers.load(Relaxed), ..self.traffic.total() }
+    }
+
+    fn expect(&self, bytes: u64) {
+        self.pool.expect(bytes);
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::{SftpOptions, connection::Connection, ssh::CommandLine};
 use crate::store::{ErrorKind, StoreError};
+use futures_util::future::join_all;
 use std::{
     ops::Deref,
     sync::{
@@ -26,6 +27,10 @@ const TRANSFER_MIN: u64 = WINDOW / 64;
 const FIRST_SHARE: u64 = 4;
 /// Transfers up to this length, in bytes, do not make others wait, and go anywhere.
 const SMALL: u64 = 64 << 10;
+/// So many bytes take several windows of one connection.
+const BULK: u64 = 4 * WINDOW;
+/// Handshakes at once: servers refuse strangers from ten on.
+const HANDSHAKES: usize = 4;
 /// How many calls that move no object are under way at once.
 const QUESTIONS: usize = 512;
 
@@ -36,7 +41,7 @@ pub(super) struct Pool {
     /// The server's answers on all connections there ever were.
     pub(super) answers: Arc<AtomicU64>,
     slots: Mutex<Vec<Arc<Slot>>>,
-    /// One handshake at a time; holds why the last one failed.
+    /// Who makes handshakes; holds why the last first one failed.
     handshake: AsyncMutex<Option<StoreError>>,
     handshakes: AtomicU64,
     /// Held by the one transfer that is next.
@@ -179,6 +184,7 @@ impl Pool {
                 self.first(seen).await?;
                 continue;
             }
+            // Doubled, for a handshake takes many round trips: one by one they would come when much of the work is done.
             self.grow(slots.len());
             // A notice given since the look above is kept for us: we are the only one who waits.
             self.changed.notified().await;
@@ -215,15 +221,24 @@ impl Pool {
         Ok(slot)
     }
 
-    /// Opens one more connection in the background, if there may be more. Refused once, it is not tried again.
-    fn grow(self: &Arc<Self>, alive: usize) {
-        if alive >= self.most() || !self.may_grow.load(Relaxed) || self.growing.swap(true, Relaxed) {
+    /// Makes ready for `bytes` that will be moved soon: with so many, all connections are worth their handshakes from the start.
+    pub(super) fn expect(self: &Arc<Self>, bytes: u64) {
+        if bytes >= BULK {
+            self.grow(usize::MAX);
+        }
+    }
+
+    /// Opens up to so many more connections in the background, as far as there may be more. Refused once, no more is tried.
+    fn grow(self: &Arc<Self>, more: usize) {
+        let more = self.most().saturating_sub(self.alive().len()).min(more);
+        if more == 0 || !self.may_grow.load(Relaxed) || self.growing.swap(true, Relaxed) {
             return;
         }
         let pool = Arc::clone(self);
         tokio::spawn(async move {
             let handshake = pool.handshake.lock().await;
-            if pool.open(true).await.is_err() {
+            let opened = join_all((0..more.min(HANDSHAKES)).map(|_| pool.open(true))).await;
+            if opened.iter().any(Result::is_err) {
                 pool.may_grow.store(false, Relaxed);
             }
             drop(handshake);
@@ -252,7 +267,7 @@ impl Pool {
         // All answers are there. An ssh that others may use, as the master of their connections, is given time to end.
         let alone = self.line.is_ours_alone();
         let ended = ends.iter().map(|ssh| async move { if alone { ssh.kill().await } else { ssh.finish().await } });
-        futures_util::future::join_all(ended).await;
+        join_all(ended).await;
         self.changed.notify_one();
     }
 }
