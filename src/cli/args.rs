@@ -1,7 +1,7 @@
 //! The command line: verbs and the options that all share. What each verb takes stands with the verb.
 
 use super::{
-    completions::CompletionsArgs, exit::Exit, forget::ForgetArgs, init::InitArgs, key::KeyArgs, ls::LsArgs,
+    completions::CompletionsArgs, doctor::DoctorArgs, exit::Exit, forget::ForgetArgs, init::InitArgs, key::KeyArgs, ls::LsArgs,
     prune::PruneArgs, restore::RestoreArgs, snapshots::SnapshotsArgs, sync::SyncArgs, undo_forget::UndoForgetArgs,
     values, verify::VerifyArgs,
 };
@@ -37,6 +37,7 @@ EXAMPLES:
   nfz verify user@host:backup --read-data=10%   is it all there, and whole?
   nfz forget user@host:backup --keep-daily 7 --keep-monthly 12 --prune
   nfz key add user@host:backup                  another password
+  nfz doctor user@host:backup                   what can the server do?
 ";
 
 /// Encrypted, deduplicating backups for anyone who has nothing but an SFTP login.
@@ -63,6 +64,7 @@ pub enum Verb {
     Prune(PruneArgs),
     UndoForget(UndoForgetArgs),
     Key(KeyArgs),
+    Doctor(DoctorArgs),
     Completions(CompletionsArgs),
 }
 

@@ -2,6 +2,7 @@
 
 use super::json_snapshots::{ForgetDocument, PruneDocument, SnapshotDocument, UndoDocument, VerdictDocument};
 use super::key::json::{KeyReport, KeySlot};
+pub use super::json_doctor::{DoctorDocument, SpeedDocument};
 use crate::{
     engine::{
         event::{Action, Problem, Stage},
@@ -58,6 +59,8 @@ pub enum Document<'a> {
     /// The outcome of `nfz key`.
     #[serde(rename = "report")]
     KeyReport(KeyReport),
+    /// What a server can do.
+    Doctor(DoctorDocument),
     /// The work ended without an outcome.
     Error(ErrorDocument<'a>),
 }
@@ -424,9 +427,14 @@ mod tests {
             Document::Report(Report::Forget(ForgetDocument::new(&ForgetReport::default(), true))),
             Document::Report(Report::Prune(PruneDocument::new(&PruneReport::default(), false))),
             Document::Report(Report::UndoForget(UndoDocument::new(&UndoReport::default(), false))),
+            Document::Doctor(doctor()),
             Document::Error(ErrorDocument { code: 1, message: "m", hints: &[] }),
         ]);
         documents.into_iter().map(|document| serde_json::from_str(&line(document)).unwrap()).collect()
+    }
+
+    fn doctor() -> DoctorDocument {
+        DoctorDocument { speeds: vec![SpeedDocument::default()], ..DoctorDocument::default() }
     }
 
     /// The part of the page under the heading of `kind`.

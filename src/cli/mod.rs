@@ -7,6 +7,7 @@ mod address;
 mod args;
 mod at;
 mod completions;
+mod doctor;
 mod environment;
 mod exit;
 mod failure;
@@ -14,6 +15,7 @@ mod figures;
 mod forget;
 mod init;
 mod json;
+mod json_doctor;
 mod json_snapshots;
 mod key;
 mod leave_out;
@@ -107,6 +109,7 @@ async fn run(context: &Context, verb: &Verb) -> Result<Exit, Failure> {
         Verb::Prune(args) => prune::run(context, args).await,
         Verb::UndoForget(args) => undo_forget::run(context, args).await,
         Verb::Key(args) => key::run(context, args).await,
+        Verb::Doctor(args) => doctor::run(context, args).await,
         Verb::Completions(args) => Ok(completions::run(&context.view, args)),
     }
 }

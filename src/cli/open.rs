@@ -220,7 +220,11 @@ async fn connect(context: &Context, address: &Address) -> Result<Arc<dyn Store>,
     Ok(if rates == Rates::default() { store } else { Arc::new(LimitStore::new(store, rates)) })
 }
 
-fn sftp_options(context: &Context, address: &Address) -> Result<SftpOptions, Failure> {
+/// How the server at `address` is reached.
+///
+/// # Errors
+/// Where the address is a directory, or the ssh command cannot be understood.
+pub fn sftp_options(context: &Context, address: &Address) -> Result<SftpOptions, Failure> {
     let Address::Sftp(remote) = address else {
         return Err(Failure::failed("cannot connect: the address is a local directory"));
     };

@@ -8,7 +8,7 @@
 
 use super::{
     guard::{GuardedRead, Meter, MeteredWrite},
-    told::{Cause, Failure, Found, FoundKind, Space},
+    told::{Cause, Failure, Found, FoundKind, Names, Space},
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::{
@@ -112,6 +112,25 @@ impl Client {
         (self.sftp.support_fsync(), self.sftp.support_posix_rename(), self.sftp.support_statvfs())
     }
 
+    /// What the server says it can do beyond the protocol.
+    pub(super) fn extensions(&self) -> Vec<&'static str> {
+        let sftp = &self.sftp;
+        let offered = [
+            (sftp.support_posix_rename(), "posix-rename@openssh.com"),
+            (sftp.support_fsync(), "fsync@openssh.com"),
+            (sftp.support_statvfs(), "statvfs@openssh.com"),
+            (sftp.support_hardlink(), "hardlink@openssh.com"),
+            (sftp.support_expand_path(), "expand-path@openssh.com"),
+            (sftp.support_copy(), "copy-data"),
+        ];
+        offered.into_iter().filter_map(|(is_offered, name)| is_offered.then_some(name)).collect()
+    }
+
+    /// Bytes that one write takes, if one was cut short.
+    pub(super) fn write_length(&self) -> Option<u64> {
+        Some(self.lengths.write.load(Relaxed) as u64).filter(|length| *length > 0)
+    }
+
     fn fs(&self) -> Fs {
         self.sftp.fs()
     }
@@ -119,6 +138,12 @@ impl Client {
     /// Creates a file, or empties it.
     pub(super) async fn create(&self, path: &str) -> Outcome<RemoteFile> {
         let file = self.sftp.create(path).await?;
+        Ok(RemoteFile { file, lengths: Arc::clone(&self.lengths), fsync: self.sftp.support_fsync() })
+    }
+
+    /// Creates a file that must not be there.
+    pub(super) async fn create_new(&self, path: &str) -> Outcome<RemoteFile> {
+        let file = self.sftp.options().write(true).create_new(true).open(path).await?;
         Ok(RemoteFile { file, lengths: Arc::clone(&self.lengths), fsync: self.sftp.support_fsync() })
     }
 
@@ -159,19 +184,19 @@ impl Client {
         let mut requests: Vec<_> = (0..few).map(|_| request()).collect();
         let firsts = join_all(requests.iter_mut().map(|request| request.next())).await;
         let is_end = firsts.iter().any(Option::is_none);
-        firsts.into_iter().flatten().try_for_each(|entry| names.note(entry))?;
+        firsts.into_iter().flatten().try_for_each(|entry| note(&mut names, entry))?;
         if is_end {
             // All that was asked for is answered, and one answer was the end: every name is here already.
             for request in &mut requests {
                 while let Some(Some(entry)) = request.next().now_or_never() {
-                    names.note(entry)?;
+                    note(&mut names, entry)?;
                 }
             }
             return Ok(names.all());
         }
         let mut entries: SelectAll<_> = requests.into_iter().collect();
         while let Some(entry) = entries.next().await {
-            names.note(entry)?;
+            note(&mut names, entry)?;
             if names.seen == MANY_NAMES {
                 entries.extend((few..many).map(|_| request()));
             }
@@ -203,6 +228,10 @@ impl Client {
         Ok(self.fs().remove_file(path).await?)
     }
 
+    pub(super) async fn remove_dir(&self, path: &str) -> Outcome<()> {
+        Ok(self.fs().remove_dir(path).await?)
+    }
+
     /// Renames: over an existing name only where the server can do so in one step, else it is refused.
     pub(super) async fn rename(&self, from: &str, to: &str) -> Outcome<()> {
         Ok(self.fs().rename(from, to).await?)
@@ -225,32 +254,10 @@ impl Client {
     }
 }
 
-/// Names of a directory as they come.
-struct Names<'a, T, F> {
-    wanted: &'a F,
-    most: usize,
-    found: Vec<(T, Found)>,
-    seen: usize,
-}
-
-impl<T, F: Fn(&str) -> Option<T>> Names<'_, T, F> {
-    fn note(&mut self, entry: Result<DirEntry, Error>) -> Outcome<()> {
-        let entry = entry?;
-        self.seen += 1;
-        if let Some(name) = entry.filename().to_str().and_then(self.wanted).filter(|_| !self.are_too_many()) {
-            self.found.push((name, entry.metadata().into()));
-        }
-        Ok(())
-    }
-
-    fn are_too_many(&self) -> bool {
-        self.found.len() > self.most
-    }
-
-    /// `None` for too many; and whether there was any name at all.
-    fn all(self) -> (Option<Vec<(T, Found)>>, bool) {
-        ((self.found.len() <= self.most).then_some(self.found), self.seen > 0)
-    }
+fn note<T, F: Fn(&str) -> Option<T>>(names: &mut Names<'_, T, F>, entry: Result<DirEntry, Error>) -> Outcome<()> {
+    let entry = entry?;
+    names.note(entry.filename().to_str(), || entry.metadata().into());
+    Ok(())
 }
 
 fn none_if_missing(told: Result<MetaData, Error>) -> Outcome<Option<Found>> {

@@ -2,11 +2,12 @@
 //! hardware keys all just work. The server runs nothing of ours.
 //!
 //! `client` is the one file that names the SFTP crate; `ssh` is the child process; `connection` the steps of each
-//! call; `told` what servers tell; `pool` the choice among several connections. No retry here: a lost link fails the calls under way with
+//! call; `told` what servers tell; `examine` tries what a server can do; `pool` the choice among several connections. No retry here: a lost link fails the calls under way with
 //! [`ErrorKind::Disconnected`](super::ErrorKind), and the next call connects anew.
 
 mod client;
 mod connection;
+mod examine;
 mod failure;
 mod guard;
 mod pool;
@@ -15,6 +16,7 @@ mod told;
 
 use super::{ErrorKind, Length, Listed, Pending, Store, StoreError, Traffic, TrafficCounter, dir::random};
 use crate::format::name::{Dir, Name};
+pub use examine::{Findings, NAME_NEEDED, Speed, examine};
 use bytes::Bytes;
 use pool::{Pool, Ticket};
 use std::{

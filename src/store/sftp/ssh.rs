@@ -31,7 +31,7 @@ const FIXED: [&str; 8] = [
 /// Half the CPU time of the default cipher on a machine with AES instructions.
 const FAST_CIPHERS: [&str; 2] = ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com"];
 /// How much of ssh's stderr is kept, in bytes.
-const STDERR_KEPT: usize = 8192;
+const STDERR_KEPT: usize = 32_768;
 /// How long ssh may take to end by itself, and to hand over its last words.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -73,6 +73,13 @@ impl CommandLine {
     /// command of the user's.
     pub(super) fn is_ours_alone(&self) -> bool {
         self.is_ours_alone
+    }
+
+    /// The same with OpenSSH telling what it does; `None` for another command.
+    pub(super) fn talkative(&self) -> Option<CommandLine> {
+        let mut line = self.clone();
+        line.words.push("-v".to_owned());
+        (!self.extra.is_empty()).then_some(line)
     }
 
     fn words(&self, extra: bool) -> impl Iterator<Item = &String> {

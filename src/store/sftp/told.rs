@@ -66,3 +66,30 @@ pub(super) struct Space {
     pub(super) no_inodes: bool,
     pub(super) read_only: bool,
 }
+
+/// Names of a directory as they come.
+pub(super) struct Names<'a, T, F> {
+    pub(super) wanted: &'a F,
+    pub(super) most: usize,
+    pub(super) found: Vec<(T, Found)>,
+    pub(super) seen: usize,
+}
+
+impl<T, F: Fn(&str) -> Option<T>> Names<'_, T, F> {
+    /// Notes one more; `None` for a name that is not text.
+    pub(super) fn note(&mut self, name: Option<&str>, found: impl FnOnce() -> Found) {
+        self.seen += 1;
+        if let Some(name) = name.and_then(self.wanted).filter(|_| !self.are_too_many()) {
+            self.found.push((name, found()));
+        }
+    }
+
+    pub(super) fn are_too_many(&self) -> bool {
+        self.found.len() > self.most
+    }
+
+    /// `None` for too many; and whether there was any name at all.
+    pub(super) fn all(self) -> (Option<Vec<(T, Found)>>, bool) {
+        ((self.found.len() <= self.most).then_some(self.found), self.seen > 0)
+    }
+}
