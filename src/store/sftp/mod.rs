@@ -17,6 +17,7 @@ mod told;
 use super::{ErrorKind, Length, Listed, Pending, Store, StoreError, Traffic, TrafficCounter, dir::random};
 use crate::format::name::{Dir, Name};
 pub use examine::{Findings, NAME_NEEDED, Speed, examine};
+pub use guard::guarded;
 use bytes::Bytes;
 use pool::{Pool, Ticket};
 use std::{
