@@ -1,12 +1,15 @@
 //! `nfz sync`: freezes a directory.
 
 use super::{
+    address::Address,
     exit::Exit,
-    failure::Failure,
+    failure::{Failure, printable},
     figures::Work,
     json::{Document, Report},
     leave_out,
-    open::{self, Context, IfMissing},
+    log::Told,
+    one_at_a_time,
+    open::{self, Context, IfMissing, Opened},
     positional,
     progress::Progress,
     text::{Bytes, Span, counted},
@@ -17,7 +20,12 @@ use crate::engine::{
     sync::{self, Compression, SyncOptions, SyncReport},
 };
 use clap::Args;
-use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 const EXAMPLES: &str = "\
 EXAMPLES:
@@ -27,6 +35,8 @@ EXAMPLES:
   nfz sync ~/Documents user@host:backup -n -v   what would be done
   NFZ_REPOSITORY=user@host:backup nfz sync ~ -x --exclude-file ~/.nfzignore
   nfz sync ~ user@host:backup --init --password-file ~/.pw --limit-up 2M -q
+  nfz sync home                       as ~/.config/nfz/config.toml says
+  nfz sync ~ user@host:backup --one-at-a-time --log-file ~/nfz.log --nice -q
 ";
 
 /// Save a directory as a snapshot; only what changed is sent
@@ -36,8 +46,8 @@ EXAMPLES:
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SyncArgs {
-    /// The directory to save
-    source: PathBuf,
+    /// The directory to save, or the name of a configured repository, to save what the configuration says
+    source: Option<PathBuf>,
     /// The repository
     address: Option<OsString>,
     /// Make the repository if there is none
@@ -46,6 +56,9 @@ pub struct SyncArgs {
     /// Say what would be done; store nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Leave at once, with exit code 7, if a sync of the same source to the same repository is under way on this machine
+    #[arg(long)]
+    one_at_a_time: bool,
     /// A note to find the snapshot by
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     label: String,
@@ -114,35 +127,78 @@ struct HowArgs {
 /// # Errors
 /// [`Failure`].
 pub async fn run(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
-    positional::local("SOURCE", args.source.as_os_str())?;
-    let address = context.given().address(args.address.as_deref())?;
+    let (address, sources) = args.what(context)?;
+    // Before anything is made or asked for: the most likely slip of all.
+    sources.iter().try_for_each(|source| check_source(args, source))?;
+    let locks = sources.iter().filter(|_| args.one_at_a_time);
+    let lock = |source: &PathBuf| one_at_a_time::take(&context.environment, source, &address);
+    let _locks = locks.map(lock).collect::<Result<Vec<_>, _>>()?;
     let if_missing = match args {
         SyncArgs { dry_run: true, .. } => IfMissing::Fail,
         SyncArgs { init: true, .. } => IfMissing::Create,
         _ => IfMissing::Ask,
     };
-    // Before anything is made or asked for: the most likely slip of all.
-    std::fs::metadata(&args.source).map_err(|error| no_source(args, &error))?;
-    leave_out::check_patterns(&args.source, args.filter.exclude.iter().chain(&args.filter.iexclude))?;
     let opened = open::open_listing(context, &address, if_missing, true).await?;
+    let mut exit = Exit::Done;
+    for source in &sources {
+        exit = exit.max(sync_one(context, args, &opened, source, &address).await?);
+    }
+    opened.close().await;
+    Ok(exit)
+}
+
+async fn sync_one(
+    context: &Context,
+    args: &SyncArgs,
+    opened: &Opened,
+    source: &Path,
+    address: &Address,
+) -> Result<Exit, Failure> {
+    let (shown, repository) = (printable(&source.to_string_lossy()), address.to_string());
+    context.view.tell(&Told::Syncs { source: &shown, repository: &repository });
     let mut options = args.options(context);
-    options.filter.exclude.extend(leave_out::own_repository(&args.source, &address)?);
+    if let Some(named) = context.names.settings(address) {
+        options.filter = named.filtered(options.filter);
+    }
+    options.filter.exclude.extend(leave_out::own_repository(source, address)?);
     let report = {
         let progress = Progress::start(&context.view, Work::Sync);
-        sync::sync(Arc::clone(&opened.repository), args.source.clone(), options, progress.observer()).await?
+        sync::sync(Arc::clone(&opened.repository), source.to_path_buf(), options, progress.observer()).await?
     };
     context.view.summary(&summary(&report, args.dry_run));
     context.view.document(Document::Report(Report::sync(&report, args.dry_run)));
-    opened.close().await;
     Ok(if report.problem_count > 0 { Exit::Problems } else { Exit::Done })
 }
 
-fn no_source(args: &SyncArgs, error: &std::io::Error) -> Failure {
-    Failure::failed(format!("cannot read the source {}: {error}", args.source.display()))
-        .hint("the order is: nfz sync SOURCE ADDRESS")
+fn check_source(args: &SyncArgs, source: &Path) -> Result<(), Failure> {
+    std::fs::metadata(source).map_err(|error| {
+        Failure::failed(format!("cannot read the source {}: {error}", printable(&source.to_string_lossy())))
+            .hint("the order is: nfz sync SOURCE ADDRESS")
+    })?;
+    leave_out::check_patterns(source, args.filter.exclude.iter().chain(&args.filter.iexclude))
 }
 
 impl SyncArgs {
+    /// Where to, and what: what the configuration says where only a name is given.
+    fn what(&self, context: &Context) -> Result<(Address, Vec<PathBuf>), Failure> {
+        let given = context.given();
+        let (source, address) = match (&self.source, &self.address) {
+            (Some(word), None) if given.option.is_none() && given.is_name(word.as_os_str())? => (None, Some(word.into())),
+            (source, address) => (source.as_ref(), address.clone()),
+        };
+        if let Some(source) = source {
+            positional::local("SOURCE", source.as_os_str())?;
+            return Ok((given.address(address.as_deref())?, vec![source.clone()]));
+        }
+        let address = given.address(address.as_deref())?;
+        let sources = context.names.settings(&address).map(|named| named.source.clone()).unwrap_or_default();
+        if sources.is_empty() {
+            return Err(Failure::usage("cannot tell what to save: no SOURCE is given, and none is configured")
+                .hint("the order is: nfz sync SOURCE ADDRESS"));
+        }
+        Ok((address, sources))
+    }
+
     fn options(&self, context: &Context) -> SyncOptions {
         SyncOptions {
             filter: self.filter.options(),
@@ -177,7 +233,7 @@ impl FilterArgs {
 }
 
 /// What a person is told at the end.
-fn summary(report: &SyncReport, dry_run: bool) -> Vec<String> {
+pub(super) fn summary(report: &SyncReport, dry_run: bool) -> Vec<String> {
     let made = match &report.snapshot {
         Some(id) => format!("Snapshot {} (generation {})", &id.to_string()[..8], report.generation),
         None if dry_run => "Nothing was stored: this was a dry run".to_owned(),

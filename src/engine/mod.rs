@@ -6,6 +6,7 @@ pub mod event;
 pub mod filter;
 pub mod forget;
 pub mod history;
+pub mod import_nfreezer;
 pub mod layout;
 pub mod ls;
 pub mod named;

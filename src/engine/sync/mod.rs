@@ -131,9 +131,24 @@ pub async fn sync(
     options: SyncOptions,
     observer: Arc<dyn Observer>,
 ) -> Result<SyncReport, EngineError> {
+    sync_as(repository, source, None, options, observer).await
+}
+
+/// As [`sync`]; the snapshot records another path than the source's own, where one is given.
+///
+/// # Errors
+/// As [`sync`].
+pub async fn sync_as(
+    repository: Arc<Repository>,
+    source: PathBuf,
+    recorded: Option<Vec<u8>>,
+    options: SyncOptions,
+    observer: Arc<dyn Observer>,
+) -> Result<SyncReport, EngineError> {
     let began = Instant::now();
     repository.check_writable()?;
     let source = open_source(&source)?;
+    let source = recorded.into_iter().fold(source, Source::recorded_as);
     let filter = Filter::new(&options.filter).map_err(|error| EngineError::Filter(error.to_string()))?;
     let counts = Arc::new(Counts::default());
     let observer: Arc<dyn Observer> = Arc::new(Counting { inner: observer, counts: Arc::clone(&counts) });
