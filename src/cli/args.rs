@@ -1,11 +1,22 @@
 //! The command line: verbs and the options that all share. What each verb takes stands with the verb.
 
 use super::{
-    completions::CompletionsArgs, exit::Exit, forget::ForgetArgs, import_nfreezer::ImportNfreezerArgs, init::InitArgs, key::KeyArgs, ls::LsArgs,
-    prune::PruneArgs, restore::RestoreArgs, schedule::ScheduleArgs, snapshots::SnapshotsArgs, sync::SyncArgs,
+    completions::CompletionsArgs,
+    exit::Exit,
+    forget::ForgetArgs,
+    import_nfreezer::ImportNfreezerArgs,
+    init::InitArgs,
+    key::KeyArgs,
+    ls::LsArgs,
+    prune::PruneArgs,
+    restore::RestoreArgs,
+    schedule::ScheduleArgs,
+    snapshots::SnapshotsArgs,
+    sync::SyncArgs,
     timetable::{self, Timetable},
     unattended::UnattendedArgs,
-    undo_forget::UndoForgetArgs, verify::VerifyArgs,
+    undo_forget::UndoForgetArgs,
+    verify::VerifyArgs,
 };
 use crate::engine::history::{At, Choice};
 use clap::{Args, Parser, Subcommand};

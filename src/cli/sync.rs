@@ -183,7 +183,9 @@ impl SyncArgs {
     fn what(&self, context: &Context) -> Result<(Address, Vec<PathBuf>), Failure> {
         let given = context.given();
         let (source, address) = match (&self.source, &self.address) {
-            (Some(word), None) if given.option.is_none() && given.is_name(word.as_os_str())? => (None, Some(word.into())),
+            (Some(word), None) if given.option.is_none() && given.is_name(word.as_os_str())? => {
+                (None, Some(word.into()))
+            }
             (source, address) => (source.as_ref(), address.clone()),
         };
         if let Some(source) = source {

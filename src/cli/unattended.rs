@@ -130,13 +130,7 @@ fn run_id() -> String {
 }
 
 /// What a command is told: what ended how, and each figure of the report.
-fn variables(
-    id: &str,
-    verb: &str,
-    exit: Exit,
-    message: Option<&str>,
-    report: Option<&Value>,
-) -> Vec<(String, String)> {
+fn variables(id: &str, verb: &str, exit: Exit, message: Option<&str>, report: Option<&Value>) -> Vec<(String, String)> {
     let mut variables = vec![
         ("NFZ_RUN".to_owned(), id.to_owned()),
         ("NFZ_VERB".to_owned(), verb.to_owned()),
@@ -164,7 +158,8 @@ mod tests {
 
     #[test]
     fn a_command_is_told_every_figure_of_the_report() {
-        let report = serde_json::json!({"verb": "sync", "sent_bytes": 7, "dry_run": false, "damage": [], "snapshot": null});
+        let report =
+            serde_json::json!({"verb": "sync", "sent_bytes": 7, "dry_run": false, "damage": [], "snapshot": null});
         let told = variables("1a", "sync", Exit::Problems, Some("a\nb"), Some(&report));
         let get = |name: &str| told.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
         assert_eq!(get("NFZ_REPORT_SENT_BYTES"), Some("7"));

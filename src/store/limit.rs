@@ -173,7 +173,7 @@ mod tests {
         let told = Arc::clone(&rate);
         let bucket = Bucket::new(Arc::new(move || Some(told.load(SeqCst)).filter(|&rate| rate > 0)));
         let start = Instant::now();
-        let mut at = |rate_now: u64| {
+        let at = |rate_now: u64| {
             rate.store(rate_now, SeqCst);
             (bucket.reserve(1000, start) - start).as_millis()
         };

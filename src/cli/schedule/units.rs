@@ -48,7 +48,10 @@ pub fn advice(kind: Kind, job: &Job) -> String {
         ),
         Kind::Cron => "Add the line with crontab -e".into(),
         Kind::Launchd => {
-            format!("Put it into ~/Library/LaunchAgents, then: launchctl load -w ~/Library/LaunchAgents/{}.plist", label(job))
+            format!(
+                "Put it into ~/Library/LaunchAgents, then: launchctl load -w ~/Library/LaunchAgents/{}.plist",
+                label(job)
+            )
         }
     }
 }
@@ -145,8 +148,10 @@ fn launchd(job: &Job) -> String {
 
 fn launchd_time(every: Every) -> String {
     let at = |fields: &[(&str, u16)]| {
-        let fields: Vec<String> =
-            fields.iter().map(|(key, value)| format!("    <key>{key}</key>\n    <integer>{value}</integer>\n")).collect();
+        let fields: Vec<String> = fields
+            .iter()
+            .map(|(key, value)| format!("    <key>{key}</key>\n    <integer>{value}</integer>\n"))
+            .collect();
         format!("  <key>StartCalendarInterval</key>\n  <dict>\n{}  </dict>\n", fields.concat())
     };
     let each = |seconds: u32| format!("  <key>StartInterval</key>\n  <integer>{seconds}</integer>\n");
@@ -258,10 +263,7 @@ mod tests {
     fn each_says_when_in_its_own_words() {
         let every = [Every::Minutes(15), Every::Hours(1), Every::Hours(6), Every::DailyAt(150), Every::Weekly];
         assert_eq!(every.map(calendar), ["*:00/15:00", "hourly", "*-*-* 00/6:00:00", "*-*-* 02:30:00", "weekly"]);
-        assert_eq!(
-            every.map(crontab_time),
-            ["*/15 * * * *", "0 * * * *", "0 */6 * * *", "30 2 * * *", "0 0 * * 1"]
-        );
+        assert_eq!(every.map(crontab_time), ["*/15 * * * *", "0 * * * *", "0 */6 * * *", "30 2 * * *", "0 0 * * 1"]);
         assert!(launchd_time(Every::DailyAt(150)).contains("<integer>30</integer>"));
         assert!(launchd_time(Every::Hours(6)).contains("<integer>21600</integer>"));
     }

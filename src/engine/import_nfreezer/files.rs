@@ -67,7 +67,7 @@ impl Opening {
 
     /// Checks that it is what was sealed, and the file that the record means.
     pub fn finish(mut self) -> Result<(), Broken> {
-        if !self.opener.clone().is_whole() {
+        if !self.opener.is_whole() {
             return Err(Broken::File("its contents are damaged, or sealed with another password".into()));
         }
         if self.hasher.finalize_reset()[..] != self.record.hash {

@@ -15,10 +15,7 @@ use ctr::{
     Ctr32BE,
     cipher::{KeyIvInit, StreamCipher},
 };
-use ghash::{
-    GHash,
-    universal_hash::{KeyInit, UniversalHash},
-};
+use ghash::{GHash, universal_hash::UniversalHash};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -60,7 +57,6 @@ impl Head {
 }
 
 /// Opens a ciphertext piece by piece. Nothing of it may be believed before [`Opener::is_whole`].
-#[derive(Clone)]
 pub struct Opener {
     stream: Ctr32BE<Aes128>,
     hash: GHash,
@@ -95,9 +91,10 @@ impl Opener {
 
     /// Whether all that was opened is what was sealed.
     #[must_use]
-    pub fn is_whole(mut self) -> bool {
-        self.hash.update(&[lengths(0, self.length)]);
-        let hash: [u8; 16] = self.hash.finalize().into();
+    pub fn is_whole(&self) -> bool {
+        let mut hash = self.hash.clone();
+        hash.update(&[lengths(0, self.length)]);
+        let hash: [u8; 16] = hash.finalize().into();
         let tag: Vec<u8> = hash.iter().zip(self.mask).map(|(byte, mask)| byte ^ mask).collect();
         tag.ct_eq(&self.tag).into()
     }

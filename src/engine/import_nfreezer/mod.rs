@@ -197,7 +197,7 @@ impl Work {
         let (keys, target) = (Arc::clone(&self.keys), self.target.clone());
         let made = blocking(move || {
             let head = Head::read(&head).ok_or_else(|| Broken::File("it is cut short".into()))?;
-            let opener = Opener::new(&*keys.of(&head.salt), &head);
+            let opener = Opener::new(&keys.of(&head.salt), &head);
             target.create(opener, record)
         });
         let (mut file, mut at) = (made.await??, 0);
@@ -250,7 +250,7 @@ fn open_records(keys: &Keys, bytes: Vec<u8>) -> (Vec<Result<Record, RecordError>
         }
         let Some((sealed, after)) = after.split_at_checked(length) else { break };
         let opened = match Head::read(sealed) {
-            Some(head) => Record::open(&*keys.of(&head.salt), sealed),
+            Some(head) => Record::open(&keys.of(&head.salt), sealed),
             None => Err(RecordError::NoRecord),
         };
         records.push(opened);
