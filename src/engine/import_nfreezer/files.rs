@@ -42,6 +42,7 @@ fn broken(path: &Path, source: io::Error) -> Broken {
         io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
             Broken::File("another file of the list stands in its place".into())
         }
+        io::ErrorKind::InvalidFilename => Broken::File("its name is too long here".into()),
         _ => Broken::Import(ImportError::Target { path: shown(path), source }),
     }
 }

@@ -230,7 +230,7 @@ mod tests {
     fn a_record_is_read_and_a_path_that_leads_elsewhere_is_refused() {
         let read = record(b"a\\b/c").unwrap();
         assert_eq!((read.path.as_bytes(), read.mtime, read.size), (&b"a/b/c"[..], 5, 6));
-        for path in [&b"../x"[..], b"/etc/passwd", b"a/../../x", b"", b"a//b", b"..\\x", b"a\0b", &[b'x'; 300]] {
+        for path in [&b"../x"[..], b"/etc/passwd", b"a/../../x", b"", b"a//b", b"..\\x", b"a\0b", &[b'x'; 1100]] {
             assert!(matches!(record(path), Err(RecordError::Path { .. })), "{path:?}");
         }
         assert_eq!(Record::read(&[0; 63]), Err(RecordError::NoRecord));
