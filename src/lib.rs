@@ -7,6 +7,8 @@
 //! cli/              a file a verb: arguments → options → printed report
 //!   args, positional, address, values, at      what was typed, and what it means
 //!   password, new_secret, open                 from an address to an open repository
+//!   config, names                              repositories that have names
+//!   unattended, log, one_at_a_time, schedule   what runs by itself
 //!   key/                                       passwords, key files, rotation, recovery kits
 //!   view, progress, figures, json, text        all that is printed
 //!   failure, exit                              errors → message, hint, exit code
@@ -15,12 +17,13 @@
 //!   restore/        plan → fetch → finish
 //!   prune/, forget, undo_forget, retention     what goes, and what stays; trash, named: what was set aside, what is needed
 //!   verify, compare, ls, history               is it all there, does it match, what is there, which snapshot
+//!   import_nfreezer/                           what another program saved
 //!   source/, target/                           a live tree that is read, one that is written
 //!   tree, presence                             a manifest that is streamed, what the store has
 //!   event, problem, error                      what is told while it goes on, what does not stop it, what does
 //! repository.rs     keys + store: init, open, fetch, commit
 //! repository/       unlock: slots and keyring → master secrets; slots, rotate: changes of keys
-//! store/            named objects: sftp/, dir, memory; decorators retry, limit, record, fault; one contract
+//! store/            named objects: sftp/, dir, memory; foreign: of another program; decorators retry, limit, record, fault; one contract
 //! format/           what the bytes mean. One file, one page of the specification, or a part of one
 //! clock.rs          what time it is
 //! ```

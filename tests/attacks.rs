@@ -72,7 +72,7 @@ impl Saved {
             Ok(repository) => Arc::new(repository),
             Err(error) => return error.to_string(),
         };
-        let options = nfz::engine::verify::VerifyOptions { read_data: ReadData::All, against: None, choice: None };
+        let options = nfz::engine::verify::VerifyOptions { read_data: ReadData::All, ..Default::default() };
         let mut said = match nfz::engine::verify::verify(Arc::clone(&repository), options, Arc::new(Silent)).await {
             Ok(report) => format!("{:?} {:?}", report.damage, report.problems),
             Err(error) => error.to_string(),
@@ -210,6 +210,7 @@ async fn ten_thousand_key_slots_cost_no_more_than_sixteen() {
     let record = Arc::new(RecordStore::new(Arc::new(MemoryStore::from_contents(contents))));
     // The copies are whole, so one of them opens; the point is how many are looked at.
     let _ = Repository::open(record.clone(), &credentials()).await;
-    let gets = record.take().iter().filter(|call| matches!(call, Call::Get(name, ..) if name.dir() == Dir::Keys)).count();
+    let gets =
+        record.take().iter().filter(|call| matches!(call, Call::Get(name, ..) if name.dir() == Dir::Keys)).count();
     assert!((1..=SLOTS_MAX).contains(&gets), "{gets}");
 }

@@ -107,8 +107,7 @@ fn gear_ends(data: &[u8], gear: &[u64], mask: u64, (min, average, max): (usize, 
     let mut ends = Vec::new();
     let mut at = 0;
     while at < data.len() {
-        let (_, length) =
-            cut_gear(&data[at..], min, average, max, mask, mask, mask << 1, mask << 1, gear, &shifted);
+        let (_, length) = cut_gear(&data[at..], min, average, max, mask, mask, mask << 1, mask << 1, gear, &shifted);
         at += length;
         ends.push(at);
     }
@@ -184,7 +183,9 @@ async fn the_gear_table_of_a_repository_does_not_say_where_a_file_is_cut() {
         let mut hits = 0;
         for pair in ends.windows(2) {
             let rest = &unseen[pair[0]..];
-            hits += usize::from(gear_ends(&rest[..max.min(rest.len())], &table, NOMINATE, (min, average, max))[0] == pair[1] - pair[0]);
+            hits += usize::from(
+                gear_ends(&rest[..max.min(rest.len())], &table, NOMINATE, (min, average, max))[0] == pair[1] - pair[0],
+            );
         }
         assert!(ends.len() > 20 && hits <= 2, "{label}: {hits} of {}", ends.len());
         let guessed = gear_ends(&unseen, &table, NOMINATE, SIZES);

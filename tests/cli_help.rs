@@ -17,8 +17,21 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-const VERBS: [&str; 11] =
-    ["init", "sync", "snapshots", "ls", "restore", "verify", "forget", "prune", "undo-forget", "key", "completions"];
+const VERBS: [&str; 13] = [
+    "init",
+    "sync",
+    "snapshots",
+    "ls",
+    "restore",
+    "verify",
+    "forget",
+    "prune",
+    "undo-forget",
+    "key",
+    "import-nfreezer",
+    "schedule",
+    "completions",
+];
 
 #[test]
 fn help_teaches_with_examples_and_succeeds() {
@@ -38,7 +51,7 @@ fn help_lists_every_exit_code_that_is_documented() {
     let rows = page.lines().filter_map(|line| line.strip_prefix("| "));
     let rows: Vec<_> = rows.map(|row| row.split(" | ").take(2).collect::<Vec<_>>()).collect();
     let codes: Vec<_> = rows.iter().filter(|row| row[0].parse::<u8>().is_ok()).collect();
-    assert_eq!(codes.len(), 12);
+    assert_eq!(codes.len(), 13);
     for code in codes {
         assert!(help.contains(&format!("{:>3}  {}", code[0], code[1])), "{code:?}");
     }

@@ -22,7 +22,8 @@ use servers::{Kind, Server};
 use std::{fs, sync::Arc};
 
 async fn connect(server: &Server, name: &str) -> Arc<dyn Store> {
-    let store = SftpStore::connect(server.options(name)).await.unwrap_or_else(|error| panic!("{error}: {}", server.log()));
+    let store =
+        SftpStore::connect(server.options(name)).await.unwrap_or_else(|error| panic!("{error}: {}", server.log()));
     Arc::new(RetryStore::new(Arc::new(store), Patience::default()))
 }
 
@@ -67,7 +68,8 @@ async fn is_examined(kind: Kind, extensions: bool) {
     let server = Server::start(kind);
     fs::create_dir(server.directory("there")).unwrap();
     rustix::fs::chmod(server.directory("there"), rustix::fs::Mode::from_raw_mode(0o777)).unwrap();
-    let found = examine(&server.options("there"), || 0).await.unwrap_or_else(|error| panic!("{error}: {}", server.log()));
+    let found =
+        examine(&server.options("there"), || 0).await.unwrap_or_else(|error| panic!("{error}: {}", server.log()));
     println!("{kind:?}: {found:#?}");
     assert!(found.renames && found.removes && found.left_behind.is_none(), "{found:?}");
     assert_eq!(found.extensions.contains(&"posix-rename@openssh.com"), extensions, "{found:?}");

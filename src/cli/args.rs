@@ -1,9 +1,24 @@
 //! The command line: verbs and the options that all share. What each verb takes stands with the verb.
 
 use super::{
-    completions::CompletionsArgs, doctor::DoctorArgs, exit::Exit, forget::ForgetArgs, init::InitArgs, key::KeyArgs, ls::LsArgs,
-    prune::PruneArgs, restore::RestoreArgs, snapshots::SnapshotsArgs, sync::SyncArgs, undo_forget::UndoForgetArgs,
-    values, verify::VerifyArgs,
+    completions::CompletionsArgs,
+    doctor::DoctorArgs,
+    exit::Exit,
+    forget::ForgetArgs,
+    import_nfreezer::ImportNfreezerArgs,
+    init::InitArgs,
+    key::KeyArgs,
+    ls::LsArgs,
+    prune::PruneArgs,
+    receipt::ReceiptArgs,
+    restore::RestoreArgs,
+    schedule::ScheduleArgs,
+    snapshots::SnapshotsArgs,
+    sync::SyncArgs,
+    timetable::{self, Timetable},
+    unattended::UnattendedArgs,
+    undo_forget::UndoForgetArgs,
+    verify::VerifyArgs,
 };
 use crate::engine::history::{At, Choice};
 use clap::{Args, Parser, Subcommand};
@@ -16,6 +31,7 @@ ADDRESS, where the repository lies:
   sftp://user@host:2222/dir    absolute
   sftp://user@host/~/dir       relative to the login directory
   ./dir, /dir, dir             local: no colon before the first slash
+  name, @name                  as ~/.config/nfz/config.toml says
 
   NFZ_REPOSITORY stands in for ADDRESS where none is given, and --repository
   takes the place of the argument. With NFZ_REPOSITORY set, ls and restore take
@@ -64,7 +80,11 @@ pub enum Verb {
     Prune(PruneArgs),
     UndoForget(UndoForgetArgs),
     Key(KeyArgs),
+    Receipt(ReceiptArgs),
     Doctor(DoctorArgs),
+    #[command(name = "import-nfreezer")]
+    ImportNfreezer(ImportNfreezerArgs),
+    Schedule(ScheduleArgs),
     Completions(CompletionsArgs),
 }
 
@@ -83,12 +103,20 @@ pub struct Global {
     /// The most SFTP connections at once
     #[arg(long, value_name = "N", global = true, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=16))]
     pub connections: u8,
-    /// Send at most so much a second, such as 2M
-    #[arg(long, value_name = "RATE", global = true, value_parser = values::positive_size)]
-    pub limit_up: Option<u64>,
+    /// Send at most so much a second, such as 2M; or by the time of day: 08:00-18:00=2M,else=off
+    #[arg(long, value_name = "RATE", global = true, value_parser = timetable::parse)]
+    pub limit_up: Option<Timetable>,
     /// Fetch at most so much a second
-    #[arg(long, value_name = "RATE", global = true, value_parser = values::positive_size)]
-    pub limit_down: Option<u64>,
+    #[arg(long, value_name = "RATE", global = true, value_parser = timetable::parse)]
+    pub limit_down: Option<Timetable>,
+    /// Take names of repositories from FILE [default: ~/.config/nfz/config.toml]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// Remember in FILE what was seen of each repository, and refuse one that shows less, or is another one [env: NFZ_PIN]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub pin: Option<PathBuf>,
+    #[command(flatten)]
+    pub unattended: UnattendedArgs,
     /// Print problems and failures only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -101,7 +129,7 @@ pub struct Global {
 }
 
 /// Where password and key come from.
-#[derive(Args, Default)]
+#[derive(Args, Clone, Default)]
 pub struct SecretArgs {
     /// Take the password from the first line of FILE [env: NFZ_PASSWORD_FILE]
     #[arg(long, value_name = "FILE", global = true, conflicts_with_all = ["password_command", "ask_password"])]
@@ -138,6 +166,12 @@ impl ChoiceArgs {
     pub fn choice(&self) -> Choice {
         let at = self.at.clone().unwrap_or(At::Latest(0));
         Choice { at, host: self.host.clone(), source: self.source.clone() }
+    }
+
+    /// Whether any of it was given.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        self.at.is_some() || self.host.is_some() || self.source.is_some()
     }
 }
 

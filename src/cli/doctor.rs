@@ -4,7 +4,7 @@ use super::{
     address::Address,
     exit::Exit,
     failure::Failure,
-    json::{Document, DoctorDocument, SpeedDocument},
+    json::{DoctorDocument, Document, SpeedDocument},
     open::{self, Context},
     text::{Bytes, counted},
 };
@@ -64,8 +64,15 @@ fn report(findings: &Findings, most: usize) -> Vec<String> {
     let write = findings.write_length.map_or("as long as asked".to_owned(), |length| Bytes(length).to_string());
     let mut lines = vec![
         format!("server         {}", findings.software.as_deref().unwrap_or("does not say what it is")),
-        format!("tried in       {}{}", findings.tried_in, if findings.exists { "" } else { " (the address does not exist yet)" }),
-        format!("extensions     {}", if findings.extensions.is_empty() { "none".into() } else { findings.extensions.join(", ") }),
+        format!(
+            "tried in       {}{}",
+            findings.tried_in,
+            if findings.exists { "" } else { " (the address does not exist yet)" }
+        ),
+        format!(
+            "extensions     {}",
+            if findings.extensions.is_empty() { "none".into() } else { findings.extensions.join(", ") }
+        ),
         format!("round trip     {:.1} ms", findings.round_trip.as_secs_f64() * 1000.0),
         format!("clock          {}", clock_words(findings.clock_ahead)),
         format!("free space     {free}"),
@@ -118,22 +125,44 @@ impl Findings {
 /// What nfz makes of it, in sentences.
 fn consequences(findings: &Findings, most: usize) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut say = |is: bool, line: &str| if is { lines.push(line.to_owned()) };
+    let mut say = |is: bool, line: &str| {
+        if is {
+            lines.push(line.to_owned())
+        }
+    };
     say(!findings.renames, "No file can be renamed: nfz cannot keep a repository there.");
     say(!findings.removes, "No file can be removed: nfz cannot prune there.");
     say(findings.name_length < NAME_NEEDED, "Names are too short there: nfz cannot keep a repository.");
-    say(findings.renames && findings.flushes, "Each object is flushed to the disk before it gets its name, by one rename: three round trips.");
+    say(
+        findings.renames && findings.flushes,
+        "Each object is flushed to the disk before it gets its name, by one rename: three round trips.",
+    );
     say(
         findings.renames && !findings.flushes,
         "Objects are not flushed: after a power cut the server may have lost some. The next sync and each verify compare their lengths.",
     );
-    say(!findings.replaces, "A torn object is removed before it is replaced: no harm, as what replaces it is the same.");
+    say(
+        !findings.replaces,
+        "A torn object is removed before it is replaced: no harm, as what replaces it is the same.",
+    );
     say(findings.free.is_none(), "A full disk is told from other refusals only by the server's words.");
-    say(findings.clock_ahead.abs() > 3600, "The clocks differ by more than an hour: retention and prune go by the server's.");
+    say(
+        findings.clock_ahead.abs() > 3600,
+        "The clocks differ by more than an hour: retention and prune go by the server's.",
+    );
     let opened = findings.speeds.iter().map(|speed| speed.opened).max().unwrap_or(1);
     let refused = findings.speeds.iter().any(|speed| speed.opened < speed.connections);
-    say(refused, &format!("The server lets in {} at once; nfz makes do with them.", counted(opened as u64, "connection", "connections")));
-    lines.push(format!("Up to {} as transfers need them (--connections).", counted(most as u64, "connection", "connections")));
+    say(
+        refused,
+        &format!(
+            "The server lets in {} at once; nfz makes do with them.",
+            counted(opened as u64, "connection", "connections")
+        ),
+    );
+    lines.push(format!(
+        "Up to {} as transfers need them (--connections).",
+        counted(most as u64, "connection", "connections")
+    ));
     lines
 }
 

@@ -1,7 +1,7 @@
 //! Exit codes. What each means to a script stands in `docs/exit-codes.md`.
 
 /// How the program ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Exit {
     /// Everything was done.
@@ -18,6 +18,8 @@ pub enum Exit {
     Link = 5,
     /// No space is left at the repository.
     Full = 6,
+    /// Another run does the same already (`--one-at-a-time`).
+    Busy = 7,
     /// There is no repository at the address.
     NoRepository = 10,
     /// The password or the key file does not fit.
@@ -32,7 +34,7 @@ pub enum Exit {
 
 impl Exit {
     /// All of them.
-    pub const ALL: [Exit; 12] = [
+    pub const ALL: [Exit; 13] = [
         Exit::Done,
         Exit::Failed,
         Exit::Usage,
@@ -40,6 +42,7 @@ impl Exit {
         Exit::Damage,
         Exit::Link,
         Exit::Full,
+        Exit::Busy,
         Exit::NoRepository,
         Exit::WrongPassword,
         Exit::HungUp,
@@ -70,6 +73,7 @@ impl Exit {
             Exit::Damage => "verify found damage",
             Exit::Link => "the link gave up; run it again",
             Exit::Full => "the server is full",
+            Exit::Busy => "another run does it already",
             Exit::NoRepository => "there is no repository there",
             Exit::WrongPassword => "wrong password or key file",
             Exit::HungUp => "ended by SIGHUP",

@@ -102,7 +102,8 @@ struct KeepArgs {
 /// [`Failure`].
 pub async fn run(context: &Context, args: &ForgetArgs) -> Result<Exit, Failure> {
     let (address, ids) = address_and_ids(context, &args.address_and_ids)?;
-    let options = args.options(ids)?;
+    let named = context.names.settings(&address).and_then(|named| named.policy());
+    let options = args.options(ids, named.unwrap_or_default())?;
     if args.prune {
         args.how.check()?;
     }
@@ -111,9 +112,7 @@ pub async fn run(context: &Context, args: &ForgetArgs) -> Result<Exit, Failure> 
         let progress = Progress::start(&context.view, Work::Verify);
         forget::forget(Arc::clone(&opened.repository), options, progress.observer()).await?
     };
-    if context.view.json {
-        report.verdicts.iter().for_each(|verdict| context.view.document(Document::Verdict(verdict.into())));
-    }
+    report.verdicts.iter().for_each(|verdict| context.view.document(Document::Verdict(verdict.into())));
     context.view.summary(&summary(&report, args.dry_run, &TimeZone::system()));
     context.view.document(Document::Report(Report::Forget(ForgetDocument::new(&report, args.dry_run))));
     let mut exit = if report.problem_count > 0 { Exit::Problems } else { Exit::Done };
@@ -151,8 +150,10 @@ pub fn address_and_ids(context: &Context, words: &[OsString]) -> Result<(Address
 }
 
 impl ForgetArgs {
-    fn options(&self, ids: Vec<String>) -> Result<ForgetOptions, Failure> {
-        let policy = self.keep.policy();
+    /// Rules that are `configured` count where neither rules nor ids are given.
+    fn options(&self, ids: Vec<String>, configured: Policy) -> Result<ForgetOptions, Failure> {
+        let given = self.keep.policy();
+        let policy = if given.is_empty() && ids.is_empty() { configured } else { given };
         let what = match (policy.is_empty(), ids.is_empty()) {
             (true, false) => What::Ids(ids),
             (false, true) => What::Policy(policy),

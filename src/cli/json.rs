@@ -1,8 +1,8 @@
 //! What `--json` prints: one document a line on standard output. `docs/json.md` is the contract.
 
+pub use super::json_doctor::{DoctorDocument, SpeedDocument};
 use super::json_snapshots::{ForgetDocument, PruneDocument, SnapshotDocument, UndoDocument, VerdictDocument};
 use super::key::json::{KeyReport, KeySlot};
-pub use super::json_doctor::{DoctorDocument, SpeedDocument};
 use crate::{
     engine::{
         event::{Action, Problem, Stage},
@@ -15,6 +15,7 @@ use crate::{
         id::to_hex,
         manifest::{Entry, Node},
         path::TreePath,
+        receipt::Receipt,
     },
 };
 use serde::Serialize;
@@ -59,10 +60,32 @@ pub enum Document<'a> {
     /// The outcome of `nfz key`.
     #[serde(rename = "report")]
     KeyReport(KeyReport),
+    /// That a snapshot is there.
+    Receipt(ReceiptDocument),
     /// What a server can do.
     Doctor(DoctorDocument),
     /// The work ended without an outcome.
     Error(ErrorDocument<'a>),
+}
+
+/// A receipt, whole and in its parts.
+#[derive(Debug, Serialize)]
+pub struct ReceiptDocument {
+    pub receipt: String,
+    pub repository: String,
+    pub generation: u64,
+    pub snapshot: String,
+}
+
+impl ReceiptDocument {
+    pub fn new(receipt: &Receipt) -> Self {
+        Self {
+            receipt: receipt.to_string(),
+            repository: to_hex(&receipt.repository),
+            generation: receipt.generation,
+            snapshot: receipt.snapshot.to_string(),
+        }
+    }
 }
 
 /// How far the work is.
@@ -200,6 +223,7 @@ pub enum Report {
     /// `nfz sync`.
     Sync {
         snapshot: Option<String>,
+        receipt: Option<String>,
         generation: u64,
         dry_run: bool,
         new: u64,
@@ -293,6 +317,7 @@ impl Report {
     pub fn sync(report: &SyncReport, dry_run: bool) -> Self {
         Self::Sync {
             snapshot: report.snapshot.map(|id| id.to_string()),
+            receipt: report.receipt.map(|receipt| receipt.to_string()),
             generation: report.generation,
             dry_run,
             new: report.new,
@@ -427,10 +452,19 @@ mod tests {
             Document::Report(Report::Forget(ForgetDocument::new(&ForgetReport::default(), true))),
             Document::Report(Report::Prune(PruneDocument::new(&PruneReport::default(), false))),
             Document::Report(Report::UndoForget(UndoDocument::new(&UndoReport::default(), false))),
+            Document::Receipt(ReceiptDocument::new(&receipt())),
             Document::Doctor(doctor()),
             Document::Error(ErrorDocument { code: 1, message: "m", hints: &[] }),
         ]);
         documents.into_iter().map(|document| serde_json::from_str(&line(document)).unwrap()).collect()
+    }
+
+    fn receipt() -> Receipt {
+        Receipt {
+            repository: [1; 16],
+            generation: 2,
+            snapshot: crate::format::id::SnapshotId::new(crate::format::id::ObjectId([3; 32])),
+        }
     }
 
     fn doctor() -> DoctorDocument {

@@ -7,43 +7,54 @@ mod address;
 mod args;
 mod at;
 mod completions;
+mod config;
 mod doctor;
 mod environment;
 mod exit;
 mod failure;
 mod figures;
 mod forget;
+mod import_nfreezer;
 mod init;
 mod json;
 mod json_doctor;
 mod json_snapshots;
 mod key;
 mod leave_out;
+mod log;
 mod ls;
+mod names;
 mod new_secret;
+mod one_at_a_time;
 mod open;
 mod output;
 mod password;
+mod pin;
 mod positional;
 mod progress;
 mod prune;
+mod receipt;
 mod restore;
+mod schedule;
 mod signals;
 mod snapshots;
 mod sync;
 mod terminal;
 mod text;
+mod timetable;
 mod tree_path;
+mod unattended;
 mod undo_forget;
 mod values;
 mod verify;
 mod view;
 
 use args::{Cli, Verb};
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use environment::Environment;
 use exit::Exit;
 use failure::Failure;
+use names::Names;
 use open::Context;
 use signals::Signals;
 use std::{process::ExitCode, sync::Arc};
@@ -53,8 +64,12 @@ use view::View;
 #[must_use]
 pub fn main() -> ExitCode {
     keep_secrets_from_core_dumps();
-    match Cli::try_parse() {
-        Ok(cli) => start(cli).into(),
+    let matches = Cli::command().try_get_matches().and_then(|matches| {
+        let verb = matches.subcommand_name().unwrap_or_default().to_owned();
+        Ok((Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut Cli::command()))?, verb))
+    });
+    match matches {
+        Ok((cli, verb)) => start(cli, &verb).into(),
         Err(error) => {
             // Help and version go to standard output and are no failure; a closed output changes nothing.
             let _ = error.print();
@@ -63,17 +78,28 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn start(cli: Cli) -> Exit {
+fn start(cli: Cli, verb: &str) -> Exit {
     let environment = Environment::read();
     let global = &cli.global;
     let view = View::new(global.json, global.quiet, global.verbose, environment.stderr_is_terminal);
-    let context = Context { global: Arc::new(cli.global), environment: Arc::new(environment), view: view.clone() };
+    let running = match unattended::Run::begin(&global.unattended, verb, view) {
+        Ok(running) => running,
+        Err((view, failure)) => {
+            view.failure(&failure);
+            return failure.exit;
+        }
+    };
+    let usual = environment.configuration.as_ref().map(|directory| directory.join("nfz/config.toml"));
+    let names = Names::new(global.config.as_deref(), usual.as_deref(), environment.home.as_deref());
+    let view = running.view();
+    let context = Context {
+        global: Arc::new(cli.global),
+        environment: Arc::new(environment),
+        view: view.clone(),
+        names: Arc::new(names),
+    };
     let outcome = run_until_signal(&context, &cli.verb);
-    let outcome = outcome.and_then(|exit| view.finish().map(|()| exit));
-    outcome.unwrap_or_else(|failure| {
-        view.failure(&failure);
-        failure.exit
-    })
+    running.end(outcome.and_then(|exit| view.finish().map(|()| exit)))
 }
 
 /// Runs the verb; a signal drops its future, which ends all that it began.
@@ -109,7 +135,10 @@ async fn run(context: &Context, verb: &Verb) -> Result<Exit, Failure> {
         Verb::Prune(args) => prune::run(context, args).await,
         Verb::UndoForget(args) => undo_forget::run(context, args).await,
         Verb::Key(args) => key::run(context, args).await,
+        Verb::Receipt(args) => receipt::run(context, args).await,
         Verb::Doctor(args) => doctor::run(context, args).await,
+        Verb::ImportNfreezer(args) => import_nfreezer::run(context, args).await,
+        Verb::Schedule(args) => schedule::run(context, args),
         Verb::Completions(args) => Ok(completions::run(&context.view, args)),
     }
 }

@@ -2,13 +2,16 @@
 
 use super::{
     address::Address,
-    args::Global,
+    args::{Global, SecretArgs},
     environment::Environment,
     exit::Exit,
     failure::Failure,
+    names::Names,
     password::{self, Source},
+    pin,
     positional::Given,
     terminal,
+    timetable::Timetable,
     view::View,
 };
 use crate::{
@@ -18,12 +21,13 @@ use crate::{
     store::{
         Store,
         dir::DirStore,
-        limit::{LimitStore, Rates},
+        foreign::{Foreign, ForeignDir},
+        limit::LimitStore,
         retry::{Patience, RetryStore},
         sftp::{SftpOptions, SftpStore},
     },
 };
-use std::{ffi::OsStr, sync::Arc};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, sync::Arc};
 
 /// How often a password that was typed wrong is asked for.
 const ATTEMPTS: u32 = 3;
@@ -36,13 +40,29 @@ pub struct Context {
     pub environment: Arc<Environment>,
     /// How things are shown.
     pub view: View,
+    /// Which repositories have names.
+    pub names: Arc<Names>,
 }
 
 impl Context {
     /// Addresses that are given other than as an argument.
     #[must_use]
     pub fn given(&self) -> Given<'_> {
-        Given { option: self.global.repository.as_deref(), variable: self.environment.repository.as_deref() }
+        let (option, variable) = (self.global.repository.as_deref(), self.environment.repository.as_deref());
+        Given { option, variable, names: Some(&self.names) }
+    }
+
+    /// Where password and key come from: options before what is configured for the address; variables come after both.
+    fn secret(&self, address: &Address) -> SecretArgs {
+        let mut secret = self.global.secret.clone();
+        if let Some(named) = self.names.settings(address) {
+            if secret.password_command.is_none() && secret.password_file.is_none() && !secret.ask_password {
+                secret.password_command = named.password_command.as_ref().map(Into::into);
+                secret.password_file.clone_from(&named.password_file);
+            }
+            secret.key_file = secret.key_file.or_else(|| named.key_file.clone());
+        }
+        secret
     }
 }
 
@@ -91,11 +111,15 @@ pub async fn open_listing(
 ) -> Result<Opened, Failure> {
     let store = connect(context, address).await?;
     // Whoever has typed a password should not hear afterwards that there is nothing to open.
-    let asks_first = password::source(&context.global.secret, &context.environment) == Some(Source::Prompt);
+    let asks_first = password::source(&context.secret(address), &context.environment) == Some(Source::Prompt);
     if !asks_first || Repository::exists(&*store).await? {
         match open_existing(context, address, Arc::clone(&store), lists_chunks).await {
             Err(failure) if failure.exit == Exit::NoRepository => {}
-            other => return Ok(other?.0),
+            other => {
+                let opened = other?.0;
+                pin::check(context, address, &opened).await?;
+                return Ok(opened);
+            }
         }
     }
     if if_missing != IfMissing::Create && !(if_missing == IfMissing::Ask && asked_to_create(context, address).await?) {
@@ -165,7 +189,7 @@ async fn open_existing(
     store: Arc<dyn Store>,
     lists_chunks: bool,
 ) -> Result<(Opened, Credentials), Failure> {
-    let typed = password::source(&context.global.secret, &context.environment) == Some(Source::Prompt);
+    let typed = password::source(&context.secret(address), &context.environment) == Some(Source::Prompt);
     let mut left = if typed { ATTEMPTS } else { 1 };
     loop {
         let credentials = credentials(context, address, false).await?;
@@ -183,9 +207,9 @@ async fn open_existing(
 
 /// On a thread of its own, for it may wait for someone to type, or for a command.
 async fn credentials(context: &Context, address: &Address, fresh: bool) -> Result<Credentials, Failure> {
-    let (global, environment) = (Arc::clone(&context.global), Arc::clone(&context.environment));
+    let (secret, environment) = (context.secret(address), Arc::clone(&context.environment));
     let address = address.to_string();
-    let read = move || password::credentials(&global.secret, &environment, &address, fresh);
+    let read = move || password::credentials(&secret, &environment, &address, fresh);
     let read = tokio::task::spawn_blocking(read).await;
     Ok(read.map_err(|error| Failure::failed(format!("cannot read the password: {error}")))??)
 }
@@ -209,7 +233,9 @@ pub async fn yes(question: String) -> Result<bool, Failure> {
 
 async fn connect(context: &Context, address: &Address) -> Result<Arc<dyn Store>, Failure> {
     context.view.stage(Stage::Connecting);
-    let rates = Rates { up: context.global.limit_up, down: context.global.limit_down };
+    let named = context.names.settings(address).unwrap_or_default();
+    let up = context.global.limit_up.as_ref().or(named.limit_up.as_ref()).cloned();
+    let down = context.global.limit_down.as_ref().or(named.limit_down.as_ref()).cloned();
     let store: Arc<dyn Store> = match address {
         Address::Directory(path) => Arc::new(DirStore::new(path)),
         Address::Sftp(_) => {
@@ -217,7 +243,30 @@ async fn connect(context: &Context, address: &Address) -> Result<Arc<dyn Store>,
             Arc::new(RetryStore::new(Arc::new(store), Patience::default()))
         }
     };
-    Ok(if rates == Rates::default() { store } else { Arc::new(LimitStore::new(store, rates)) })
+    if up.is_none() && down.is_none() {
+        return Ok(store);
+    }
+    let [up, down] = [up, down].map(|rates| rates.map(Timetable::by_the_clock));
+    Ok(Arc::new(LimitStore::varying(store, up, down)))
+}
+
+/// The address of what another program left behind.
+///
+/// # Errors
+/// Where it is none.
+pub fn old_address(text: &OsStr) -> Result<Address, Failure> {
+    Address::parse(text).map_err(|error| Failure::address("OLD", text.as_bytes(), &error))
+}
+
+/// Connects to what another program left behind at `address`.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn foreign(context: &Context, address: &Address) -> Result<Arc<dyn Foreign>, Failure> {
+    Ok(match address {
+        Address::Directory(path) => Arc::new(ForeignDir::new(path)),
+        Address::Sftp(_) => Arc::new(SftpStore::connect(sftp_options(context, address)?).await?),
+    })
 }
 
 /// How the server at `address` is reached.

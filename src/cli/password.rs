@@ -142,7 +142,7 @@ pub(super) fn from_command(command: &OsStr) -> Result<Zeroizing<Vec<u8>>, Passwo
     not_empty(line, || format!("the command {}", shown(command)))
 }
 
-fn ask(prompt: &str) -> Result<Zeroizing<Vec<u8>>, PasswordError> {
+pub(super) fn ask(prompt: &str) -> Result<Zeroizing<Vec<u8>>, PasswordError> {
     let typed = rpassword::prompt_password(prompt).map_err(|error| match error.kind() {
         io::ErrorKind::Interrupted => PasswordError::Interrupted,
         _ => PasswordError::Terminal(error),

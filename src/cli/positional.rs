@@ -2,11 +2,12 @@
 //!
 //! One rule: an address that is given wins over `NFZ_REPOSITORY`, and `--repository` takes the place of the
 //! argument. Where an argument could be ADDRESS as well as something else (`ls`, `restore`) and `NFZ_REPOSITORY` is set, it is
-//! the ADDRESS only if a colon stands before its first slash.
+//! the ADDRESS only if a colon stands before its first slash, or if it is the name of a configured repository.
 
 use super::{
     address::{Address, looks_remote},
     failure::Failure,
+    names::Names,
 };
 use std::{
     ffi::{OsStr, OsString},
@@ -20,6 +21,8 @@ pub struct Given<'a> {
     pub option: Option<&'a OsStr>,
     /// By `NFZ_REPOSITORY`.
     pub variable: Option<&'a OsStr>,
+    /// What names are configured.
+    pub names: Option<&'a Names>,
 }
 
 impl Given<'_> {
@@ -30,10 +33,25 @@ impl Given<'_> {
     pub fn address(self, argument: Option<&OsStr>) -> Result<Address, Failure> {
         match (self.option, argument, self.variable) {
             (Some(_), Some(argument), _) => Err(too_many(argument)),
-            (Some(text), None, _) => parse("--repository", text),
-            (None, Some(text), _) => parse("ADDRESS", text),
-            (None, None, Some(text)) => parse("NFZ_REPOSITORY", text),
+            (Some(text), None, _) => self.parse("--repository", text),
+            (None, Some(text), _) => self.parse("ADDRESS", text),
+            (None, None, Some(text)) => self.parse("NFZ_REPOSITORY", text),
             (None, None, None) => Err(missing()),
+        }
+    }
+
+    /// Whether the word names a configured repository.
+    ///
+    /// # Errors
+    /// Where it could mean something else too.
+    pub fn is_name(self, word: &OsStr) -> Result<bool, Failure> {
+        self.names.map_or(Ok(false), |names| names.is_name(word))
+    }
+
+    fn parse(self, origin: &str, text: &OsStr) -> Result<Address, Failure> {
+        match self.names.map(|names| names.resolve(text)).transpose()?.flatten() {
+            Some(address) => Ok(address),
+            None => Address::parse(text).map_err(|error| Failure::address(origin, text.as_bytes(), &error)),
         }
     }
 
@@ -44,7 +62,10 @@ impl Given<'_> {
     pub fn leading(self, arguments: &[OsString]) -> Result<(Address, &[OsString]), Failure> {
         let stands_first = match (self.option, self.variable) {
             (Some(_), _) => false,
-            (None, Some(_)) => arguments.first().is_some_and(|first| looks_remote(first)),
+            (None, Some(_)) => match arguments.first() {
+                Some(first) => looks_remote(first) || self.is_name(first)?,
+                None => false,
+            },
             (None, None) => true,
         };
         match arguments.split_first().filter(|_| stands_first) {
@@ -68,10 +89,6 @@ pub fn local(what: &str, path: &OsStr) -> Result<(), Failure> {
     )))
 }
 
-fn parse(origin: &str, text: &OsStr) -> Result<Address, Failure> {
-    Address::parse(text).map_err(|error| Failure::address(origin, text.as_bytes(), &error))
-}
-
 fn too_many(argument: &OsStr) -> Failure {
     let shown = super::failure::printable(&argument.to_string_lossy());
     Failure::usage(format!("cannot take {shown} for ADDRESS: --repository gives it already"))
@@ -90,7 +107,7 @@ mod tests {
 
     fn given<'a>(option: &'a str, variable: &'a str) -> Given<'a> {
         let some = |text: &'a str| (!text.is_empty()).then(|| OsStr::new(text));
-        Given { option: some(option), variable: some(variable) }
+        Given { option: some(option), variable: some(variable), names: None }
     }
 
     fn leading(given: Given<'_>, arguments: &[&str]) -> Result<(String, Vec<String>), Exit> {

@@ -141,11 +141,18 @@ impl Shown {
         }
     }
 
+    /// Notes in the log what was not left as it was.
+    fn log(&self, event: Event<'_>) {
+        let Event::Entry { path, bytes, action } = event else { return };
+        if is_shown(action, 1) {
+            self.view.log(&Document::Entry(EntryDocument::of_event(path, action, bytes)));
+        }
+    }
+
     fn problem(&self, problem: &Problem) {
         self.counters.problems.fetch_add(1, Relaxed);
-        if self.view.json {
-            self.view.document(Document::Problem(problem));
-        } else {
+        self.view.document(Document::Problem(problem));
+        if !self.view.json {
             self.beside_bar(true, || drop(writeln!(std::io::stderr(), "{}", View::problem_line(problem))));
         }
     }
@@ -186,6 +193,9 @@ impl Observer for Shown {
                 add(&count.taken, if needs_no_work(action) { bytes } else { 0 });
                 if self.view.verbose > 0 {
                     self.entry(event, action);
+                }
+                if self.view.logs() {
+                    self.log(event);
                 }
             }
             Event::Read { bytes } => add(&count.read, bytes),

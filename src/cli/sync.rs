@@ -3,12 +3,14 @@
 use super::{
     address::Address,
     exit::Exit,
-    failure::Failure,
+    failure::{Failure, printable},
     figures::Work,
     json::{Document, Report},
     leave_out,
-    open::{self, Context, IfMissing},
-    positional,
+    log::Told,
+    one_at_a_time,
+    open::{self, Context, IfMissing, Opened},
+    pin, positional,
     progress::Progress,
     text::{Bytes, Span, counted},
     values,
@@ -18,7 +20,12 @@ use crate::engine::{
     sync::{self, Compression, SyncOptions, SyncReport, Walking},
 };
 use clap::Args;
-use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 const EXAMPLES: &str = "\
 EXAMPLES:
@@ -28,6 +35,8 @@ EXAMPLES:
   nfz sync ~/Documents user@host:backup -n -v   what would be done
   NFZ_REPOSITORY=user@host:backup nfz sync ~ -x --exclude-file ~/.nfzignore
   nfz sync ~ user@host:backup --init --password-file ~/.pw --limit-up 2M -q
+  nfz sync home                       as ~/.config/nfz/config.toml says
+  nfz sync ~ user@host:backup --one-at-a-time --log-file ~/nfz.log --nice -q
 ";
 
 /// Save a directory as a snapshot; only what changed is sent
@@ -37,8 +46,8 @@ EXAMPLES:
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SyncArgs {
-    /// The directory to save
-    source: PathBuf,
+    /// The directory to save, or the name of a configured repository, to save what the configuration says
+    source: Option<PathBuf>,
     /// The repository
     address: Option<OsString>,
     /// Make the repository if there is none
@@ -47,6 +56,9 @@ pub struct SyncArgs {
     /// Say what would be done; store nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Leave at once, with exit code 7, if a sync of the same source to the same repository is under way on this machine
+    #[arg(long)]
+    one_at_a_time: bool,
     /// A note to find the snapshot by
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     label: String,
@@ -115,39 +127,103 @@ struct HowArgs {
 /// # Errors
 /// [`Failure`].
 pub async fn run(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
-    positional::local("SOURCE", args.source.as_os_str())?;
-    let address = context.given().address(args.address.as_deref())?;
+    let (address, sources) = args.what(context)?;
+    // Before anything is made or asked for: the most likely slip of all.
+    sources.iter().try_for_each(|source| check_source(args, source))?;
+    let locks = sources.iter().filter(|_| args.one_at_a_time);
+    let lock = |source: &PathBuf| one_at_a_time::take(&context.environment, source, &address);
+    let _locks = locks.map(lock).collect::<Result<Vec<_>, _>>()?;
     let if_missing = match args {
         SyncArgs { dry_run: true, .. } => IfMissing::Fail,
         SyncArgs { init: true, .. } => IfMissing::Create,
         _ => IfMissing::Ask,
     };
-    // Before anything is made or asked for: the most likely slip of all.
-    std::fs::metadata(&args.source).map_err(|error| no_source(args, &error))?;
-    leave_out::check_patterns(&args.source, args.filter.exclude.iter().chain(&args.filter.iexclude))?;
-    let mut options = args.options(context);
-    // A repository in a directory may be made only now, and is not to be walked.
-    let begun =
-        if matches!(address, Address::Directory(_)) { None } else { Some(Walking::begin(&args.source, &options)?) };
+    let begun = args.begun(context, &sources, &address)?;
     let opened = open::open_listing(context, &address, if_missing, true).await?;
-    options.filter.exclude.extend(leave_out::own_repository(&args.source, &address)?);
-    let walking = begun.map_or_else(|| Walking::begin(&args.source, &options), Ok)?;
+    let mut exit = Exit::Done;
+    let begun = begun.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
+    for (source, begun) in sources.iter().zip(begun) {
+        exit = exit.max(sync_one(context, args, &opened, source, &address, begun).await?);
+    }
+    opened.close().await;
+    Ok(exit)
+}
+
+async fn sync_one(
+    context: &Context,
+    args: &SyncArgs,
+    opened: &Opened,
+    source: &Path,
+    address: &Address,
+    begun: Option<Walking>,
+) -> Result<Exit, Failure> {
+    let (shown, repository) = (printable(&source.to_string_lossy()), address.to_string());
+    context.view.tell(&Told::Syncs { source: &shown, repository: &repository });
+    let options = args.options_for(context, source, address)?;
+    let walking = begun.map_or_else(|| Walking::begin(source, &options), Ok)?;
     let report = {
         let progress = Progress::start(&context.view, Work::Sync);
         sync::sync_walking(Arc::clone(&opened.repository), walking, options, progress.observer()).await?
     };
+    if let Some(receipt) = report.receipt {
+        pin::note(context, address, receipt)?;
+    }
     context.view.summary(&summary(&report, args.dry_run));
     context.view.document(Document::Report(Report::sync(&report, args.dry_run)));
-    opened.close().await;
     Ok(if report.problem_count > 0 { Exit::Problems } else { Exit::Done })
 }
 
-fn no_source(args: &SyncArgs, error: &std::io::Error) -> Failure {
-    Failure::failed(format!("cannot read the source {}: {error}", args.source.display()))
-        .hint("the order is: nfz sync SOURCE ADDRESS")
+fn check_source(args: &SyncArgs, source: &Path) -> Result<(), Failure> {
+    std::fs::metadata(source).map_err(|error| {
+        Failure::failed(format!("cannot read the source {}: {error}", printable(&source.to_string_lossy())))
+            .hint("the order is: nfz sync SOURCE ADDRESS")
+    })?;
+    leave_out::check_patterns(source, args.filter.exclude.iter().chain(&args.filter.iexclude))
 }
 
 impl SyncArgs {
+    /// Where to, and what: what the configuration says where only a name is given.
+    fn what(&self, context: &Context) -> Result<(Address, Vec<PathBuf>), Failure> {
+        let given = context.given();
+        let (source, address) = match (&self.source, &self.address) {
+            (Some(word), None) if given.option.is_none() && given.is_name(word.as_os_str())? => {
+                (None, Some(word.into()))
+            }
+            (source, address) => (source.as_ref(), address.clone()),
+        };
+        if let Some(source) = source {
+            positional::local("SOURCE", source.as_os_str())?;
+            return Ok((given.address(address.as_deref())?, vec![source.clone()]));
+        }
+        let address = given.address(address.as_deref())?;
+        let sources = context.names.settings(&address).map(|named| named.source.clone()).unwrap_or_default();
+        if sources.is_empty() {
+            return Err(Failure::usage("cannot tell what to save: no SOURCE is given, and none is configured")
+                .hint("the order is: nfz sync SOURCE ADDRESS"));
+        }
+        Ok((address, sources))
+    }
+
+    /// The walk of the first source, which need not wait until the repository is open. One in a directory may be made only now, and
+    /// is not to be walked.
+    fn begun(&self, context: &Context, sources: &[PathBuf], address: &Address) -> Result<Option<Walking>, Failure> {
+        match (address, sources.first()) {
+            (Address::Sftp(_), Some(source)) => {
+                Ok(Some(Walking::begin(source, &self.options_for(context, source, address)?)?))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn options_for(&self, context: &Context, source: &Path, address: &Address) -> Result<SyncOptions, Failure> {
+        let mut options = self.options(context);
+        if let Some(named) = context.names.settings(address) {
+            options.filter = named.filtered(options.filter);
+        }
+        options.filter.exclude.extend(leave_out::own_repository(source, address)?);
+        Ok(options)
+    }
+
     fn options(&self, context: &Context) -> SyncOptions {
         SyncOptions {
             filter: self.filter.options(),
@@ -182,7 +258,7 @@ impl FilterArgs {
 }
 
 /// What a person is told at the end.
-fn summary(report: &SyncReport, dry_run: bool) -> Vec<String> {
+pub(super) fn summary(report: &SyncReport, dry_run: bool) -> Vec<String> {
     let made = match &report.snapshot {
         Some(id) => format!("Snapshot {} (generation {})", &id.to_string()[..8], report.generation),
         None if dry_run => "Nothing was stored: this was a dry run".to_owned(),
@@ -204,6 +280,7 @@ fn summary(report: &SyncReport, dry_run: bool) -> Vec<String> {
         format!("  content  {} read, {} of it new", Bytes(report.bytes_read), Bytes(report.new_plain)),
         format!("  sent     {} in {objects}, in {}", Bytes(report.sent_bytes), Span(report.duration)),
     ];
+    lines.extend(report.receipt.map(|receipt| format!("  receipt  {receipt}")));
     lines.extend(super::problems_line(report.problem_count));
     lines
 }

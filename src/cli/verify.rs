@@ -7,12 +7,15 @@ use super::{
     figures::Work,
     json::{Document, Report},
     open::{self, Context, IfMissing},
-    positional,
+    pin, positional,
     progress::Progress,
     text::{Bytes, Span, counted},
     values,
 };
-use crate::engine::verify::{self, Damage, ReadData, VerifyOptions, VerifyReport};
+use crate::{
+    engine::verify::{self, Damage, ReadData, VerifyOptions, VerifyReport},
+    format::receipt::Receipt,
+};
 use clap::Args;
 use std::{ffi::OsString, path::PathBuf, sync::Arc};
 
@@ -23,6 +26,7 @@ EXAMPLES:
   nfz verify user@host:backup --read-data=10%      read a tenth, at random
   nfz verify user@host:backup --read-data=500M
   nfz verify user@host:backup --against ~/Docs     compare with what is there
+  nfz verify user@host:backup --expect @receipt    does the server hide snapshots?
 ";
 
 /// Check that a repository is whole
@@ -40,6 +44,9 @@ pub struct VerifyArgs {
     /// Compare a snapshot with this directory, content and all
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
+    /// Demand that the snapshot of this receipt is there, as nfz receipt and each sync print it; @FILE: those in a file, one a line
+    #[arg(long, value_name = "RECEIPT")]
+    expect: Vec<String>,
     #[command(flatten)]
     choice: ChoiceArgs,
 }
@@ -59,6 +66,9 @@ pub async fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> 
         let progress = Progress::start(&context.view, Work::Verify);
         verify::verify(Arc::clone(&opened.repository), options, progress.observer()).await?
     };
+    if let (Some(newest), true) = (report.newest, report.damage.is_empty()) {
+        pin::note(context, &address, newest)?;
+    }
     // Damage is no summary: it is told even if quiet.
     if !context.view.json {
         details(&report).iter().for_each(|line| context.view.line(printable(line)));
@@ -89,10 +99,28 @@ impl VerifyArgs {
         }
         Ok(VerifyOptions {
             read_data: self.read_data.unwrap_or(ReadData::Nothing),
+            expect: receipts(&self.expect)?,
             against: self.against.clone(),
             choice: self.against.as_ref().map(|_| self.choice.choice()),
         })
     }
+}
+
+/// The receipts that are given, by themselves or in files.
+fn receipts(given: &[String]) -> Result<Vec<Receipt>, Failure> {
+    let mut receipts = Vec::new();
+    for text in given {
+        let text = match text.strip_prefix('@') {
+            Some(file) => std::fs::read_to_string(file)
+                .map_err(|error| Failure::failed(format!("cannot read {}: {error}", printable(file))))?,
+            None => text.clone(),
+        };
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            let wrong = |why| Failure::usage(format!("cannot understand --expect: {why}"));
+            receipts.push(line.parse().map_err(wrong)?);
+        }
+    }
+    Ok(receipts)
 }
 
 /// Each piece of damage and each difference.

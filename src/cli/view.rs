@@ -1,14 +1,17 @@
 //! How things are shown: for a person, quietly, or as JSON. Everything that is printed passes here.
 
 use super::{
+    exit::Exit,
     failure::Failure,
     json::{self, Document, ErrorDocument},
+    log::{Log, Told},
     output::Output,
 };
 use crate::engine::event::{Problem, Stage};
 use std::{
     io::{IsTerminal, Write},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 /// How things are shown. Cheap to clone.
@@ -25,6 +28,9 @@ pub struct View {
     /// Whether lines of standard output go to the terminal that the bar is drawn on.
     pub shares_terminal: bool,
     output: Arc<Mutex<Output>>,
+    log: Option<Arc<Log>>,
+    /// What the last document of kind `report` held.
+    report: Arc<Mutex<Option<serde_json::Value>>>,
 }
 
 impl View {
@@ -33,7 +39,48 @@ impl View {
     pub fn new(json: bool, quiet: bool, verbose: u8, stderr_is_terminal: bool) -> Self {
         let shares_terminal = std::io::stdout().is_terminal();
         let bar = stderr_is_terminal && !quiet && !json;
-        Self { json, quiet, verbose, bar, shares_terminal, output: Arc::new(Mutex::new(Output::stdout())) }
+        let (output, report) = (Arc::new(Mutex::new(Output::stdout())), Arc::default());
+        Self { json, quiet, verbose, bar, shares_terminal, output, log: None, report }
+    }
+
+    /// The same, and all that is told goes to `log` too.
+    #[must_use]
+    pub fn with_log(self, log: Option<Arc<Log>>) -> Self {
+        Self { log, ..self }
+    }
+
+    /// Whether there is a log.
+    #[must_use]
+    pub fn logs(&self) -> bool {
+        self.log.is_some()
+    }
+
+    /// Notes in the log what only a log tells.
+    pub fn tell(&self, told: &Told<'_>) {
+        if let Some(log) = &self.log {
+            log.tell(told);
+        }
+    }
+
+    /// Notes a document in the log alone.
+    pub fn log(&self, document: &Document<'_>) {
+        if let Some(log) = &self.log {
+            log.document(document);
+        }
+    }
+
+    /// Closes the log.
+    ///
+    /// # Errors
+    /// Where something could not be written to it.
+    pub fn end_log(&self, exit: Exit, duration: Duration) -> Result<(), Failure> {
+        self.log.as_ref().map_or(Ok(()), |log| log.end(exit, json::seconds(duration)))
+    }
+
+    /// The outcome that was told, if there was one.
+    #[must_use]
+    pub fn last_report(&self) -> Option<serde_json::Value> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Prints a line of the result.
@@ -50,8 +97,15 @@ impl View {
         }
     }
 
-    /// Prints a document, with `--json`.
+    /// Prints a document, with `--json`; notes it in the log, but for entries, which are for those who ask.
     pub fn document(&self, document: Document<'_>) {
+        if !matches!(document, Document::Entry(_)) {
+            self.log(&document);
+        }
+        if matches!(document, Document::Report(_) | Document::KeyReport(_)) {
+            let report = serde_json::to_value(&document).ok();
+            *self.report.lock().unwrap_or_else(PoisonError::into_inner) = report;
+        }
         if self.json {
             let mut output = self.output();
             output.line(json::line(document));

@@ -8,14 +8,16 @@ use super::{
     filter::Selection,
     forget::forgotten,
     history::{self, Choice, SnapshotInfo},
+    receipt::{self, Standing},
     restore::is_damage,
     trash,
     tree::{Tree, rows_of},
 };
 use crate::format::{
-    id::{ChunkId, ObjectId, SegmentId, SnapshotId},
+    id::{ChunkId, ObjectId, SegmentId, SnapshotId, to_hex},
     manifest::Segment,
     name::{Dir, Name},
+    receipt::Receipt,
 };
 use crate::repository::{Repository, random};
 use crate::store::{ErrorKind, Listed, Store};
@@ -50,6 +52,8 @@ pub enum ReadData {
 pub struct VerifyOptions {
     /// How much is read.
     pub read_data: ReadData,
+    /// Receipts whose snapshots must be there.
+    pub expect: Vec<Receipt>,
     /// A live tree to compare a snapshot with.
     pub against: Option<PathBuf>,
     /// Which snapshot.
@@ -74,6 +78,8 @@ pub struct Damage {
 pub struct VerifyReport {
     /// Snapshots looked at.
     pub snapshots: u64,
+    /// The receipt of the newest complete snapshot.
+    pub newest: Option<Receipt>,
     /// Segments read.
     pub segments: u64,
     /// Chunks that snapshots need.
@@ -159,6 +165,7 @@ pub async fn verify(
     verify.list(options.read_data).await?;
     verify.stage(Stage::ReadingManifest);
     let snapshots = verify.roots().await?;
+    verify.receipts(&options.expect, &snapshots).await?;
     verify.manifests(&snapshots).await?;
     verify.structure().await?;
     verify.read_data(options.read_data).await?;
@@ -243,6 +250,31 @@ impl Verify {
         }
         self.report.snapshots = snapshots.len() as u64;
         Ok(snapshots)
+    }
+
+    /// Compares what is there with what receipts say was there.
+    async fn receipts(&mut self, expect: &[Receipt], snapshots: &[SnapshotInfo]) -> Result<(), EngineError> {
+        let complete = snapshots.iter().filter(|info| info.root.complete);
+        let newest = complete.max_by_key(|info| (info.root.generation, info.root.time, info.id));
+        self.report.newest = newest.map(|info| receipt::of(&self.repository, info));
+        let standings = receipt::standings(&self.repository, expect, &self.problems, &*self.observer).await?;
+        for (receipt, standing) in expect.iter().zip(standings) {
+            match standing {
+                Standing::There | Standing::Forgotten => {}
+                Standing::Missing => {
+                    let why = format!(
+                        "a receipt says that it was here, generation {}: lost, or withheld by the server",
+                        receipt.generation
+                    );
+                    self.damage(Name::Snapshot(receipt.snapshot), why);
+                }
+                Standing::OtherRepository => {
+                    let why = format!("the receipt is of another repository, {}", to_hex(&receipt.repository));
+                    self.damage(Name::Repository, why);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Reads every segment once, those of all snapshots in one go, and notes the chunks that it names.

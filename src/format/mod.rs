@@ -15,6 +15,7 @@ pub mod limits;
 pub mod manifest;
 pub mod name;
 pub mod path;
+pub mod receipt;
 pub mod repository_file;
 pub mod seal;
 pub mod segment_writer;

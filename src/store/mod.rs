@@ -7,6 +7,7 @@
 pub mod contract;
 pub mod dir;
 pub mod fault;
+pub mod foreign;
 pub mod limit;
 pub mod memory;
 pub mod record;

@@ -125,7 +125,7 @@ pub async fn restore(repository: &Arc<Repository>, id: SnapshotId, target: &Path
 }
 
 pub async fn verify(repository: &Arc<Repository>, read_data: ReadData, against: Option<&Path>) -> VerifyReport {
-    let options = VerifyOptions { read_data, against: against.map(Path::to_path_buf), choice: None };
+    let options = VerifyOptions { read_data, against: against.map(Path::to_path_buf), ..VerifyOptions::default() };
     verify::verify(Arc::clone(repository), options, Arc::new(Silent)).await.unwrap()
 }
 

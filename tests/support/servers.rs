@@ -211,5 +211,7 @@ fn found(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
     let mut candidates = places.map(|place| place.join(name));
-    candidates.find(|path| path.exists()).unwrap_or_else(|| panic!("{name} is needed for this test: scripts/test installs it"))
+    candidates
+        .find(|path| path.exists())
+        .unwrap_or_else(|| panic!("{name} is needed for this test: scripts/test installs it"))
 }

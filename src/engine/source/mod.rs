@@ -75,6 +75,12 @@ impl Source {
         Ok(Self { path: absolute.into_os_string().into_encoded_bytes(), root })
     }
 
+    /// The same, but a snapshot records `path` for it.
+    #[must_use]
+    pub fn recorded_as(self, path: Vec<u8>) -> Self {
+        Self { path, ..self }
+    }
+
     /// Its absolute path without symbolic links: what a snapshot records.
     #[must_use]
     pub fn path(&self) -> &[u8] {

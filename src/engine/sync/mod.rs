@@ -35,7 +35,7 @@ use super::{
     source::Source,
     sweep,
 };
-use crate::format::id::SnapshotId;
+use crate::format::{id::SnapshotId, receipt::Receipt};
 use crate::repository::Repository;
 use futures_util::future;
 use run::Run;
@@ -99,6 +99,8 @@ pub struct SyncReport {
     pub files: u64,
     /// Directories in it.
     pub directories: u64,
+    /// The receipt of the snapshot.
+    pub receipt: Option<Receipt>,
     /// Entries of other kinds.
     pub others: u64,
     /// Bytes of its regular files.

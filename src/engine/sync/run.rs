@@ -23,6 +23,7 @@ use crate::format::{
     chunker::{Chunker, PackCutter},
     id::{SegmentId, SnapshotId},
     path::Escaped,
+    receipt::Receipt,
     snapshot::SnapshotRoot,
 };
 use crate::repository::Repository;
@@ -254,7 +255,9 @@ impl Run {
         let (problems, problem_count) = self.problems.take();
         let action = |action: Action| self.counts.actions[action as usize].load(Relaxed);
         let totals = &root.totals;
+        let receipt = Receipt { repository: self.repository.id(), generation: root.generation, snapshot: id };
         SyncReport {
+            receipt: (!self.options.dry_run).then_some(receipt),
             snapshot: (!self.options.dry_run).then_some(id),
             generation: root.generation,
             new: action(Action::New),

@@ -46,6 +46,12 @@ impl Walking {
         let _ = thread::Builder::new().spawn(move || walk(&root, walked_by, &send));
         Ok(Self { source, filter, batches })
     }
+
+    /// The same, for a snapshot that records another path than the source's own.
+    #[must_use]
+    pub fn recorded_as(self, path: Vec<u8>) -> Self {
+        Self { source: self.source.recorded_as(path), ..self }
+    }
 }
 
 fn open(path: &Path) -> Result<Source, EngineError> {

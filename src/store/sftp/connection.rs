@@ -160,6 +160,26 @@ impl Connection {
         }
     }
 
+    /// How long a file is that is none of ours, whatever leads to it.
+    pub(super) async fn foreign_length(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        match self.client.stat(&self.remote.join(name)).await {
+            Ok(found) => Ok(found.filter(Found::may_be_file).and_then(|found| found.length)),
+            Err(failure) => Err(self.explain("look at", &name, failure).await),
+        }
+    }
+
+    /// Bytes of a file that is none of ours; fewer where it ends.
+    pub(super) async fn foreign_read(&self, name: &str, start: u64, length: usize) -> Result<Bytes, StoreError> {
+        let read = match self.client.open(&self.remote.join(name)).await {
+            Ok(file) => file.read_range(start, length).await,
+            Err(failure) => Err(failure),
+        };
+        match read {
+            Ok(bytes) => Ok(bytes.freeze()),
+            Err(failure) => Err(self.explain("read", &name, failure).await),
+        }
+    }
+
     /// Three round trips: open, write and sync, close and rename; four where the server cannot sync. Whether the name is
     /// there already is asked beside the first.
     pub(super) async fn put(&self, name: Name, tmp: Name, bytes: &Bytes) -> Result<(), StoreError> {

@@ -101,10 +101,12 @@ pub async fn examine(options: &SftpOptions, now: fn() -> i64) -> Result<Findings
     let first = Arc::new(Connection::open(options, &line, false, &answers).await?);
     let software = software(options, &line, &answers).await;
     let trial = Trial::begin(options, Arc::clone(&first)).await?;
-    let mut findings = Findings { software, tried_in: trial.shown.clone(), exists: trial.exists, ..Findings::default() };
+    let mut findings =
+        Findings { software, tried_in: trial.shown.clone(), exists: trial.exists, ..Findings::default() };
     let tried = trial.try_all(&mut findings, now).await;
     if tried.is_ok() && findings.removes && findings.free.is_none_or(|free| free >= ROOM_MIN) {
-        findings.speeds = Speeds { options, line: &line, answers: &answers, trial: &trial, began: Instant::now() }.all().await;
+        findings.speeds =
+            Speeds { options, line: &line, answers: &answers, trial: &trial, began: Instant::now() }.all().await;
     }
     findings.left_behind = trial.end().await;
     tried.map(|()| findings).map_err(|failure| trial.error("try", &failure))
@@ -248,7 +250,8 @@ impl Speeds<'_> {
             // As many at once as a sync would open; others may be refused, and then that is what was found.
             while connections.len() < level {
                 let more = (level - connections.len()).min(4);
-                let opened = join_all((0..more).map(|_| Connection::open(self.options, self.line, true, self.answers))).await;
+                let opened =
+                    join_all((0..more).map(|_| Connection::open(self.options, self.line, true, self.answers))).await;
                 let before = connections.len();
                 connections.extend(opened.into_iter().flatten().map(Arc::new));
                 if connections.len() < before + more {

@@ -14,11 +14,15 @@ mod pool;
 mod ssh;
 mod told;
 
-use super::{ErrorKind, Length, Listed, Pending, Store, StoreError, Traffic, TrafficCounter, dir::random};
+use super::{
+    ErrorKind, Length, Listed, Pending, Store, StoreError, Traffic, TrafficCounter,
+    dir::random,
+    foreign::{Foreign, cut_short},
+};
 use crate::format::name::{Dir, Name};
+use bytes::Bytes;
 pub use examine::{Findings, NAME_NEEDED, Speed, examine};
 pub use guard::guarded;
-use bytes::Bytes;
 use pool::{Pool, Ticket};
 use std::{
     future::Future,
@@ -263,6 +267,22 @@ impl Store for SftpStore {
 
     fn expect(&self, bytes: u64) {
         self.pool.expect(bytes);
+    }
+}
+
+impl Foreign for SftpStore {
+    fn length<'a>(&'a self, name: &'a str) -> Pending<'a, Option<u64>> {
+        let name = name.to_owned();
+        Box::pin(self.run(None, move |ticket| async move { ticket.foreign_length(&name).await }))
+    }
+
+    fn read<'a>(&'a self, name: &'a str, start: u64, length: usize) -> Pending<'a, Bytes> {
+        Box::pin(async move {
+            let named = name.to_owned();
+            let call = move |ticket: Ticket| async move { ticket.foreign_read(&named, start, length).await };
+            let bytes = self.run(Some(length as u64), call).await?;
+            if bytes.len() == length { Ok(bytes) } else { Err(cut_short(name)) }
+        })
     }
 }
 
