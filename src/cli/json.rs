@@ -1,6 +1,7 @@
 //! What `--json` prints: one document a line on standard output. `docs/json.md` is the contract.
 
 pub use super::json_doctor::{DoctorDocument, SpeedDocument};
+pub use super::json_snapshots::ReceiptDocument;
 use super::json_snapshots::{ForgetDocument, PruneDocument, SnapshotDocument, UndoDocument, VerdictDocument};
 use super::key::json::{KeyReport, KeySlot};
 use crate::{
@@ -15,7 +16,6 @@ use crate::{
         id::to_hex,
         manifest::{Entry, Node},
         path::TreePath,
-        receipt::Receipt,
     },
 };
 use serde::Serialize;
@@ -66,26 +66,6 @@ pub enum Document<'a> {
     Doctor(DoctorDocument),
     /// The work ended without an outcome.
     Error(ErrorDocument<'a>),
-}
-
-/// A receipt, whole and in its parts.
-#[derive(Debug, Serialize)]
-pub struct ReceiptDocument {
-    pub receipt: String,
-    pub repository: String,
-    pub generation: u64,
-    pub snapshot: String,
-}
-
-impl ReceiptDocument {
-    pub fn new(receipt: &Receipt) -> Self {
-        Self {
-            receipt: receipt.to_string(),
-            repository: to_hex(&receipt.repository),
-            generation: receipt.generation,
-            snapshot: receipt.snapshot.to_string(),
-        }
-    }
 }
 
 /// How far the work is.
@@ -459,8 +439,8 @@ mod tests {
         documents.into_iter().map(|document| serde_json::from_str(&line(document)).unwrap()).collect()
     }
 
-    fn receipt() -> Receipt {
-        Receipt {
+    fn receipt() -> crate::format::receipt::Receipt {
+        crate::format::receipt::Receipt {
             repository: [1; 16],
             generation: 2,
             snapshot: crate::format::id::SnapshotId::new(crate::format::id::ObjectId([3; 32])),

@@ -7,8 +7,28 @@ use crate::engine::{
     prune::{Amount, PruneReport},
     undo_forget::UndoReport,
 };
-use crate::format::manifest::Time;
+use crate::format::{id::to_hex, manifest::Time, receipt::Receipt};
 use serde::Serialize;
+
+/// A receipt, whole and in its parts.
+#[derive(Debug, Serialize)]
+pub struct ReceiptDocument {
+    pub receipt: String,
+    pub repository: String,
+    pub generation: u64,
+    pub snapshot: String,
+}
+
+impl ReceiptDocument {
+    pub fn new(receipt: &Receipt) -> Self {
+        Self {
+            receipt: receipt.to_string(),
+            repository: to_hex(&receipt.repository),
+            generation: receipt.generation,
+            snapshot: receipt.snapshot.to_string(),
+        }
+    }
+}
 
 /// A snapshot.
 #[derive(Serialize)]

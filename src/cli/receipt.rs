@@ -17,7 +17,7 @@ use std::ffi::OsString;
 const EXAMPLES: &str = "\
 EXAMPLES:
   nfz receipt user@host:backup > receipt.txt         keep it elsewhere
-  nfz verify user@host:backup --expect @receipt.txt  is that snapshot still there?
+  nfz verify user@host:backup --expect @receipt.txt    is it still there?
 ";
 
 /// Print the receipt of the newest snapshot, or of one that is chosen

@@ -26,7 +26,7 @@ EXAMPLES:
   nfz verify user@host:backup --read-data=10%      read a tenth, at random
   nfz verify user@host:backup --read-data=500M
   nfz verify user@host:backup --against ~/Docs     compare with what is there
-  nfz verify user@host:backup --expect @receipt    does the server hide snapshots?
+  nfz verify user@host:backup --expect @receipt    is anything withheld?
 ";
 
 /// Check that a repository is whole

@@ -28,7 +28,7 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc as async_mpsc, oneshot};
 
 /// Sealed bytes that wait for the store or are on their way.
-pub const SEALED_BYTES_MAX: usize = 20 << 20;
+pub const SEALED_BYTES_MAX: usize = 32 << 20;
 /// Objects on their way at once.
 const PUTS_AT_ONCE: usize = 192;
 
