@@ -15,7 +15,7 @@ use crate::engine::{
 };
 use crate::format::{
     id::ChunkId,
-    manifest::{ChunkRow, Content, Entry, File, Metadata, Node, Segment},
+    manifest::{ChunkRow, Content, ContentId, Entry, File, Metadata, Node, Segment},
     path::TreePath,
 };
 use std::{
@@ -89,7 +89,15 @@ enum Made {
 
 /// What two names of one file must have in common to be linked: links of a group that differ were changing.
 #[derive(PartialEq, Eq)]
-struct Identity(u64, crate::format::manifest::Time, Option<ChunkId>, u32);
+struct Identity(u64, crate::format::manifest::Time, Held);
+
+/// The content that a name has. Where a pack holds it does not matter: the same data may lie in two.
+#[derive(PartialEq, Eq)]
+enum Held {
+    Nothing,
+    Packed(ContentId),
+    Chunked(Option<ChunkId>, usize),
+}
 
 impl Planner {
     pub fn new(shared: Arc<Shared>, tree: Arc<Tree>, is_complete: bool) -> Self {
@@ -501,14 +509,15 @@ fn is_same(entry: &Entry, existing: &Existing) -> bool {
 }
 
 fn identity_of(entry: &Entry, chunks: &[ChunkRow]) -> Identity {
-    let (chunk, at) = match entry.file().map(|file| &file.content) {
-        Some(Content::Packed { chunk, offset, .. }) => (chunks.get(*chunk as usize).map(|row| row.id), *offset),
+    let held = match entry.file().map(|file| &file.content) {
+        Some(Content::Packed { id, .. }) => Held::Packed(*id),
         Some(Content::Chunked { chunks: rows }) => {
-            (rows.first().and_then(|&row| chunks.get(row as usize)).map(|row| row.id), rows.len() as u32)
+            let first = rows.first().and_then(|&row| chunks.get(row as usize));
+            Held::Chunked(first.map(|row| row.id), rows.len())
         }
-        _ => (None, 0),
+        _ => Held::Nothing,
     };
-    Identity(entry.size(), entry.metadata.mtime, chunk, at)
+    Identity(entry.size(), entry.metadata.mtime, held)
 }
 
 /// Whether an error says that an object is damaged or gone, and not that the store cannot be reached.
